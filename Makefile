@@ -1,0 +1,61 @@
+# Everything a person types: `make demo` to see it, `make test` to trust it, `make check` before a commit,
+# `make bench` for the figures, `make soak` for the long runs, `make ui` for the pages alone.
+#
+# One profile (release) and one feature set for all of them: the engine is compiled once. See docs/testing.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+VENV   := .cache/venv
+RIVERRUN := $(CARGO_TARGET_DIR)/release/riverrun
+DEMO_ARGS ?=
+
+.PHONY: help demo build ui tools ui-test rust-test test fmt check bench soak
+
+help:
+	@echo 'make demo    build everything and run the demo shop (8080) with its console (7070)'
+	@echo 'make test    install what the tests need and run all of them'
+	@echo 'make check   formatting, lints, licences, unused dependencies, spelling, the direction of the rooms'
+	@echo 'make bench   measure, and write the tables of docs/performance.md'
+	@echo 'make soak    the long variants of the kill tests (SOAK_KILLS=500)'
+	@echo 'make ui      build the pages of the console alone'
+
+demo: build
+	@echo '== starting the demo; Ctrl-C ends it cleanly, its data stays in ./riverrun-demo'
+	@exec $(RIVERRUN) demo --data ./riverrun-demo $(DEMO_ARGS)
+
+build: ui
+	@scripts/announce-build.sh
+	cargo build --release --locked -p riverrun
+
+ui:
+	@scripts/build-ui.sh
+
+tools:
+	@scripts/install-test-tools.sh
+
+ui-test: ui
+	@scripts/test-ui.sh
+
+rust-test: ui tools
+	@scripts/announce-build.sh
+	cargo test --release --locked --workspace
+
+test: ui-test rust-test
+	@echo 'All tests passed.'
+
+fmt:
+	cargo fmt --all --check
+
+check: ui
+	@scripts/check.sh
+
+bench: build
+	@scripts/install-bench-tools.sh
+	@$(VENV)/bin/python bench/run.py
+
+soak: ui tools
+	RIVERRUN_KILLS=$${SOAK_KILLS:-500} cargo test --release --locked -p riverrun --test e2e -- kill --nocapture

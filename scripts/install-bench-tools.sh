@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Installs what `make bench` measures against and with: nginx and wrk (Debian), Chromium, DuckDB, chDB and Polars.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+packages=()
+command -v wrk > /dev/null || packages+=(wrk)
+[ -x /usr/sbin/nginx ] || packages+=(nginx-light)
+if [ ${#packages[@]} -gt 0 ]; then
+    echo "== installing ${packages[*]} with apt (once)"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+fi
+scripts/install-test-tools.sh
+scripts/install-python.sh bench/requirements.txt

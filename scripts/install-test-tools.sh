@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Installs what `make test` needs beyond Rust, Node.js and npm: Chromium (Debian), a Python environment with an
+# independent Delta Lake reader and DuckDB, and playwright-core. Each only if it is not there yet.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+packages=()
+[ -x /usr/bin/chromium ] || packages+=(chromium)
+command -v python3 > /dev/null || packages+=(python3)
+python3 -c 'import venv, ensurepip' 2> /dev/null || packages+=(python3-venv)
+if [ ${#packages[@]} -gt 0 ]; then
+    echo "== installing ${packages[*]} with apt (once)"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+fi
+
+scripts/install-python.sh tests/peers/requirements.txt
+scripts/install-npm.sh tests/browser
