@@ -1,0 +1,28 @@
+//! A person's way: shop and console in a real browser, a click on *Buy*, and the number on the dashboard.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::server::Starting;
+use crate::{outside, turn};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_click_on_buy_is_drawn_on_the_dashboard_within_a_second() -> Result<()> {
+    let _turn = turn::alone().await;
+    let folder = tempfile::tempdir()?;
+    let listen = ["--console-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"];
+    let mut args = vec!["demo", "--no-shoppers", "--data", "data"];
+    args.extend(listen);
+    let server = Starting::run(folder.path(), &args)?.ready()?;
+    let pictures = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    std::fs::create_dir_all(&pictures)?;
+    let shop = format!("http://{}", server.edge("shop")?);
+    let said = outside::node("click.mjs", &[&shop, &server.url(), &pictures.to_string_lossy()])?;
+    ensure!(said["errors"] == serde_json::json!([]), "errors in the pages: {}", said["errors"]);
+    let clicks = said["clicks"].as_array().context("the script tells of every click")?;
+    ensure!(clicks.len() >= 3, "{said}");
+    for click in clicks {
+        let ms = click["drawn_after_ms"].as_f64().context("a number")?;
+        ensure!(ms < 1_000.0, "a click was drawn only after {ms} ms: {said}");
+    }
+    server.stop()
+}

@@ -1,0 +1,58 @@
+//! Ctrl-C, and the start after it.
+
+use anyhow::{Result, ensure};
+
+use crate::load;
+use crate::server::{self, Server};
+use crate::turn;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_start_goes_on_where_the_first_stopped() -> Result<()> {
+    let _turn = turn::shared().await;
+    let folder = tempfile::tempdir()?;
+    server::write_file(folder.path(), &load::rooms(2, "10m"))?;
+
+    let first = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    let body: String = (0..1_000).map(load::event).collect();
+    let (status, answer) = first.collect("events", "application/x-ndjson", body).await?;
+    ensure!(status == 200 && answer["accepted"] == 1_000, "{status}: {answer}");
+    // Ctrl-C at once: what is acknowledged and not yet delivered must be drained or taken up again.
+    first.stop()?;
+
+    let second = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    second.until("select count(*) from events", 1_000).await?;
+    let body: String = (1_000..1_500).map(load::event).collect();
+    let (status, answer) = second.collect("events", "application/x-ndjson", body).await?;
+    ensure!(status == 200 && answer["accepted"] == 500, "{status}: {answer}");
+    second.until("select count(distinct n) from events", 1_500).await?;
+    second.until("select count(*) from events", 1_500).await?;
+    second.stop()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_end_leaves_everything_in_the_lake() -> Result<()> {
+    let _turn = turn::shared().await;
+    let folder = tempfile::tempdir()?;
+    server::write_file(folder.path(), &load::rooms(1, "10m"))?;
+    let server = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    let body: String = (0..200).map(load::event).collect();
+    server.collect("events", "application/x-ndjson", body).await?;
+    server.until("select count(*) from events", 200).await?;
+    server.stop()?;
+
+    let table = folder.path().join("data/lake/events");
+    let read = crate::outside::python("read_lake.py", &[&table.to_string_lossy(), "n"])?;
+    ensure!(read["rows"] == 200, "the lake alone, read by others: {read}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_never_share_one_data_folder() -> Result<()> {
+    let _turn = turn::shared().await;
+    let folder = tempfile::tempdir()?;
+    server::write_file(folder.path(), &load::rooms(1, "10s"))?;
+    let first = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    let second = Server::serve(folder.path(), "riverrun.toml", &[]);
+    ensure!(second.is_err(), "a second server started on the same data folder");
+    first.stop()
+}
