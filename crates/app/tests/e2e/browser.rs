@@ -9,7 +9,7 @@ use crate::{outside, turn};
 async fn a_click_on_buy_is_drawn_on_the_dashboard_within_a_second() -> Result<()> {
     let _turn = turn::alone().await;
     let folder = tempfile::tempdir()?;
-    let listen = ["--console-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"];
+    let listen = ["--console", "127.0.0.1:0", "--site", "127.0.0.1:0"];
     let mut args = vec!["demo", "--no-shoppers", "--data", "data"];
     args.extend(listen);
     let server = Starting::run(folder.path(), &args)?.ready()?;

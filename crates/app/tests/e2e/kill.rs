@@ -111,7 +111,7 @@ async fn killed_at_random_moments_every_acknowledged_record_is_there_exactly_onc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_planted_acknowledgement_before_the_sync_is_caught_as_loss() -> Result<()> {
     let _turn = turn::alone().await;
-    let verdict = run(KILLS, 7, Some("acknowledge-before-sync")).await?;
+    let verdict = run(KILLS, 7, Some("ack-before-sync")).await?;
     ensure!(!verdict.lost.is_empty(), "the planted bug was not caught: {verdict:?}");
     Ok(())
 }
