@@ -36,7 +36,9 @@ pub enum LakeError {
         what: String,
     },
     /// Pushed progress went backwards.
-    #[error("table {table}: progress of {app_id} was {last} and cannot become {next}: push each batch once and in order")]
+    #[error(
+        "table {table}: progress of {app_id} was {last} and cannot become {next}: push each batch once and in order"
+    )]
     Backwards {
         /// The table.
         table: String,
@@ -100,7 +102,9 @@ pub enum LakeError {
         what: String,
     },
     /// Bytes of the table fail their check.
-    #[error("table {table} is damaged: {what}. Restore the file from a backup, or move the table's folder away and replay the stream")]
+    #[error(
+        "table {table} is damaged: {what}. Restore the file from a backup, or move the table's folder away and replay the stream"
+    )]
     Corrupt {
         /// The table.
         table: String,
@@ -170,9 +174,26 @@ impl LakeError {
     /// An error of the Delta library while reading: the store's own errors stay what they are, all others mean that
     /// the log cannot be understood.
     pub(crate) fn reading(table: &str, what: &str, error: deltalake::DeltaTableError) -> Self {
-        match error {
-            deltalake::DeltaTableError::ObjectStore { source } => Self::Store { what: what.to_owned(), source },
-            other => Self::corrupt(table, format!("{what}: {other}")),
+        let error = match error {
+            deltalake::DeltaTableError::ObjectStore { source } if !is_missing(&source) => {
+                return Self::Store { what: format!("table {table}: {what}"), source };
+            }
+            other => other,
+        };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(inner) = cause {
+            let store = inner.downcast_ref::<object_store::Error>();
+            if let Some(source) = store.filter(|source| !is_missing(source)) {
+                let source = object_store::Error::Generic { store: "lake", source: source.to_string().into() };
+                return Self::Store { what: format!("table {table}: {what}"), source };
+            }
+            cause = inner.source();
         }
+        Self::corrupt(table, format!("{what}: {error}"))
     }
+}
+
+/// A missing object is a hole in the table, not a failure of the store.
+fn is_missing(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. })
 }

@@ -73,7 +73,9 @@ impl DataFile {
         shape: &crate::schema::Shape,
     ) -> Result<Arc<Self>, String> {
         let (rows, stats) = match stats {
-            Some(json) => FileStats::from_json(json, &shape.data).map_err(|what| format!("statistics of {path}: {what}"))?,
+            Some(json) => {
+                FileStats::from_json(json, &shape.data).map_err(|what| format!("statistics of {path}: {what}"))?
+            }
             None => (None, FileStats::default()),
         };
         let partition = if shape.partitioned {

@@ -79,8 +79,8 @@ impl Lake {
         clock: Arc<dyn Clock>,
         faults: Faults,
     ) -> Result<Arc<Self>, LakeError> {
-        let local = SyncedLocal::open(dir)
-            .map_err(|source| LakeError::Folder { path: dir.display().to_string(), source })?;
+        let local =
+            SyncedLocal::open(dir).map_err(|source| LakeError::Folder { path: dir.display().to_string(), source })?;
         let mut store: Arc<dyn ObjectStore> = Arc::new(local);
         if let Some(wrap) = &faults.wrap {
             store = wrap(store);
@@ -179,7 +179,11 @@ impl Lake {
 }
 
 /// The newest version of a table; `None` if there is no table.
-async fn load(name: &str, log: &LogStoreRef, store: &Arc<dyn ObjectStore>) -> Result<Option<State>, LakeError> {
+pub(crate) async fn load(
+    name: &str,
+    log: &LogStoreRef,
+    store: &Arc<dyn ObjectStore>,
+) -> Result<Option<State>, LakeError> {
     use futures::TryStreamExt;
 
     let reading = |error| LakeError::reading(name, "reading the Delta log", error);

@@ -79,9 +79,7 @@ impl Hours {
     /// The partition columns year, month, day, hour for `rows` rows.
     pub(crate) fn columns(&self, rows: usize) -> [ArrayRef; 4] {
         match self {
-            Self::One(hour) => {
-                hour.parts().map(|part| Arc::new(Int32Array::from_value(part, rows)) as ArrayRef)
-            }
+            Self::One(hour) => hour.parts().map(|part| Arc::new(Int32Array::from_value(part, rows)) as ArrayRef),
             Self::Each(each) => {
                 let mut columns: [Vec<i32>; 4] = std::array::from_fn(|_| Vec::with_capacity(rows));
                 let mut last = None;

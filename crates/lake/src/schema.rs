@@ -92,7 +92,11 @@ pub(crate) fn storable(spec: &TableSpec) -> Result<Shape, LakeError> {
             return fail(name, "its name must have 1 to 128 characters", "Give it another name with AS");
         }
         if name.chars().any(|c| " ,;{}()\n\t=".contains(c) || c.is_control()) {
-            return fail(name, "its name has characters that a Delta table cannot take", "Give it a plain name with AS");
+            return fail(
+                name,
+                "its name has characters that a Delta table cannot take",
+                "Give it a plain name with AS",
+            );
         }
         if !seen.insert(name.to_ascii_lowercase()) {
             let what = "its name is taken (names differ in more than case; year, month, day, hour are the partition's)";
@@ -183,14 +187,19 @@ fn cast_to(column: &ArrayRef, field: &Field) -> Result<ArrayRef, String> {
     // A value that does not fit is an error, not a null: nothing is lost silently.
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(column, field.data_type(), &options).map_err(|error| {
-        format!("column {} is {}, and its values do not fit {}: {error}", field.name(), column.data_type(), field.data_type())
+        format!(
+            "column {} is {}, and its values do not fit {}: {error}",
+            field.name(),
+            column.data_type(),
+            field.data_type()
+        )
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, StringArray, TimestampMillisecondArray, TimestampMicrosecondArray};
+    use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray};
 
     fn spec(fields: Vec<Field>) -> TableSpec {
         TableSpec { name: "t".into(), schema: Arc::new(Schema::new(fields)), partitioned: true }
@@ -239,7 +248,8 @@ mod tests {
         let micros = TimestampMicrosecondArray::from(vec![5000]).with_timezone("UTC");
         assert_eq!(shaped.column(0).as_ref(), &micros);
         assert_eq!(shaped.column(1).null_count(), 1);
-        let extra = RecordBatch::try_from_iter([("other", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).expect("rows");
+        let extra =
+            RecordBatch::try_from_iter([("other", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).expect("rows");
         assert_eq!(conform(&shape.data, &extra).expect_err("refused"), "it has no column other");
     }
 

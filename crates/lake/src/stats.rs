@@ -203,7 +203,9 @@ fn of_chunk(chunk: &Statistics, column: &DataType) -> ColumnBounds {
         Some(Bound::Text(value.into()))
     };
     let (min, max) = match (chunk, column) {
-        (Statistics::Boolean(of), _) => (of.min_opt().map(|v| Bound::Boolean(*v)), of.max_opt().map(|v| Bound::Boolean(*v))),
+        (Statistics::Boolean(of), _) => {
+            (of.min_opt().map(|v| Bound::Boolean(*v)), of.max_opt().map(|v| Bound::Boolean(*v)))
+        }
         (Statistics::Int32(of), DataType::Int32) => {
             (of.min_opt().map(|v| Bound::Integer((*v).into())), of.max_opt().map(|v| Bound::Integer((*v).into())))
         }

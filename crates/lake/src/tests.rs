@@ -1,0 +1,1 @@
+//! The table as a whole: crashes, faults, races, restarts.
