@@ -1,1 +1,52 @@
-//! room
+//! The stream: a durable, sharded, replayable log.
+//!
+//! **In:** [`Stream::append`] takes a [`Batch`] for a shard and answers once its bytes are on disk.
+//! **Out:** [`Stream::fetch`] gives the records of a shard from any offset or time, in order, again and again.
+//! **Holds:** `DIR/stream/NAME/SHARD/*.log` (Kafka record batches v2), their indexes, and per shard a bounded queue.
+//! **Never:** looks inside a record, knows who reads it, or acknowledges what a crash could take back.
+//!
+//! How the pieces hang together:
+//!
+//! * [`batch`] encodes and decodes record batches; the caller's thread does the work, the log only patches two fields.
+//! * `commit` is group commit: a few threads take all that waits for a shard, write it with one call, sync once, and
+//!   wake everyone. After a failed sync the shard is poisoned until it is opened anew.
+//! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
+//! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails.
+//! * `retention` removes whole closed segments.
+//! * [`disk`] is the seam below all of it, so that tests can crash, tear and fill a simulated disk.
+//!
+//! The bytes are described in `docs/formats/segment.md`.
+
+pub mod batch;
+mod cache;
+mod commit;
+mod counts;
+pub mod disk;
+mod error;
+mod fault;
+mod fetch;
+mod index;
+mod limit;
+mod log;
+mod partition;
+mod recovery;
+mod retention;
+mod scan;
+mod segment;
+mod settings;
+mod shard;
+mod store;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod varint;
+
+pub use batch::{Batch, BatchBuilder, Compression, RecordRef, RecordView};
+pub use error::{AppendError, BatchError, Corrupt, FetchError, OpenError};
+pub use fault::Faults;
+pub use fetch::Fetched;
+pub use log::Log;
+pub use retention::Swept;
+pub use settings::StreamSettings;
+pub use shard::{Bounds, ShardStatus};
+pub use stream::Stream;

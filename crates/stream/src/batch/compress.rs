@@ -1,0 +1,68 @@
+//! Compression of the records of a batch, by the codec numbers of the format.
+
+use std::io::{Read, Write};
+
+use super::header::Damage;
+use crate::limit::INFLATED_BYTES_MAX;
+
+/// How the records of a batch are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// LZ4 frame.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+const ZSTD_LEVEL: i32 = 1; // a stream is written once and read soon; the lake compresses harder
+
+impl Compression {
+    pub(crate) fn codec(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    /// The compressed form of `records`; `None` if they are to be stored as they are, also because it would not help.
+    pub(crate) fn deflate(self, records: &[u8]) -> Option<Vec<u8>> {
+        let deflated = match self {
+            Self::None => None,
+            Self::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::with_capacity(records.len() / 2));
+                encoder.write_all(records).ok().and_then(|()| encoder.finish().ok())
+            }
+            Self::Zstd => zstd::bulk::compress(records, ZSTD_LEVEL).ok(),
+        };
+        deflated.filter(|deflated| deflated.len() < records.len())
+    }
+}
+
+/// The records that `bytes` hold by `codec`; `None` if they are stored as they are.
+pub(crate) fn inflate(codec: i16, bytes: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
+    match codec {
+        0 => Ok(None),
+        3 => bounded(lz4_flex::frame::FrameDecoder::new(bytes)),
+        4 => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
+            bounded(decoder.map_err(|error| Damage::Inflate(error.to_string()))?)
+        }
+        other => Err(Damage::Codec(other)),
+    }
+}
+
+fn bounded(source: impl Read) -> Result<Option<Vec<u8>>, Damage> {
+    let mut inflated = Vec::new();
+    source
+        .take(INFLATED_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut inflated)
+        .map_err(|error| Damage::Inflate(error.to_string()))?;
+    if inflated.len() > INFLATED_BYTES_MAX {
+        return Err(Damage::Inflate(format!("more than {INFLATED_BYTES_MAX} bytes")));
+    }
+    Ok(Some(inflated))
+}

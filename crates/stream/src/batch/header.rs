@@ -1,0 +1,218 @@
+//! The fixed 61 bytes at the front of every batch.
+
+use crate::limit::BATCH_ON_DISK_BYTES_MAX;
+
+/// Bytes of a batch before its records.
+pub(crate) const HEADER_BYTES: usize = 61;
+/// Bytes before and including the length field, which the length does not count.
+const UNCOUNTED_BYTES: usize = 12;
+/// Where the bytes that the CRC covers begin.
+const CRC_FROM: usize = 21;
+const MAGIC: u8 = 2;
+
+const CODEC_MASK: i16 = 0b111;
+const LOG_APPEND_TIME: i16 = 0b1000;
+
+/// What is wrong with bytes that should be a batch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// Fewer bytes than the batch says it has.
+    #[error("expected {expected} bytes, only {found} are there")]
+    Short {
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes there.
+        found: usize,
+    },
+    /// The format number is not 2.
+    #[error("expected record batch format 2, found {0}")]
+    Magic(u8),
+    /// A length no batch has.
+    #[error("the batch claims a length of {0} bytes")]
+    Length(i32),
+    /// The batch is not the one that belongs here.
+    #[error("expected the batch of offset {expected}, found that of {found}")]
+    Offset {
+        /// The offset that belongs here.
+        expected: u64,
+        /// The offset found.
+        found: i64,
+    },
+    /// The group number does not continue that of the batch before.
+    #[error("the batch does not continue the commit before it")]
+    Group,
+    /// The number of records and the offsets do not agree.
+    #[error("the batch claims {count} records and a last offset delta of {last_delta}")]
+    Count {
+        /// Records claimed.
+        count: i32,
+        /// Last offset delta claimed.
+        last_delta: i32,
+    },
+    /// The bytes are not those that were written.
+    #[error("expected CRC {stored:08x}, found {computed:08x}")]
+    Crc {
+        /// As stored.
+        stored: u32,
+        /// Of the bytes there.
+        computed: u32,
+    },
+    /// A compression this log cannot read.
+    #[error("compression {0} is not supported: use none, lz4 or zstd")]
+    Codec(i16),
+    /// The compressed bytes do not inflate, or to too much.
+    #[error("decompressing failed: {0}")]
+    Inflate(String),
+    /// A record within the batch is malformed, although the CRC is right.
+    #[error("record {index} of the batch is malformed")]
+    Record {
+        /// Its place in the batch, from 0.
+        index: u32,
+    },
+    /// The file ends before what is known to have been synced.
+    #[error("expected at least {expected} bytes of synced records, the file has {found}")]
+    Truncated {
+        /// Bytes known to have been synced.
+        expected: u64,
+        /// Bytes there.
+        found: u64,
+    },
+    /// A segment is missing: the next one begins later than this one ends.
+    #[error("expected the segment of offset {expected}, the next one begins at {found}")]
+    Gap {
+        /// The offset that the next segment should begin with.
+        expected: u64,
+        /// The offset it begins with.
+        found: u64,
+    },
+}
+
+/// The header of a batch, decoded and found plausible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) base_offset: u64,
+    /// Bytes of the whole batch, header included.
+    pub(crate) bytes: usize,
+    pub(crate) leader_epoch: i32,
+    pub(crate) crc: u32,
+    pub(crate) attributes: i16,
+    pub(crate) base_timestamp: i64,
+    pub(crate) max_timestamp: i64,
+    /// Producer id, epoch and first sequence number, -1 where the producer is not idempotent. Carried, not yet judged.
+    pub(crate) producer: (i64, i16, i32),
+    /// Records, at least 1.
+    pub(crate) count: u32,
+}
+
+impl Header {
+    /// Decodes the front of `bytes`, which need not hold the whole batch.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Damage> {
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(Damage::Short { expected: HEADER_BYTES, found: bytes.len() });
+        };
+        if bytes[16] != MAGIC {
+            return Err(Damage::Magic(bytes[16]));
+        }
+        let length = i32_at(bytes, 8);
+        let total = usize::try_from(length).unwrap_or(0) + UNCOUNTED_BYTES;
+        if !(HEADER_BYTES..=BATCH_ON_DISK_BYTES_MAX).contains(&total) {
+            return Err(Damage::Length(length));
+        }
+        let (count, last_delta) = (i32_at(bytes, 57), i32_at(bytes, 23));
+        if count < 1 || last_delta != count - 1 {
+            return Err(Damage::Count { count, last_delta });
+        }
+        let base_offset = i64_at(bytes, 0);
+        if base_offset < 0 || base_offset.checked_add(i64::from(count)).is_none() {
+            return Err(Damage::Offset { expected: 0, found: base_offset });
+        }
+        Ok(Self {
+            base_offset: base_offset as u64,
+            bytes: total,
+            leader_epoch: i32_at(bytes, 12),
+            crc: i32_at(bytes, 17) as u32,
+            attributes: i16_at(bytes, 21),
+            base_timestamp: i64_at(bytes, 27),
+            max_timestamp: i64_at(bytes, 35),
+            producer: (i64_at(bytes, 43), i16_at(bytes, 51), i32_at(bytes, 53)),
+            count: count as u32,
+        })
+    }
+
+    /// Writes all but the offset, the leader epoch and the CRC, which are put in place by [`place`] and [`seal`].
+    pub(crate) fn write(&self, into: &mut [u8; HEADER_BYTES]) {
+        let length = (self.bytes - UNCOUNTED_BYTES) as i32;
+        into[8..12].copy_from_slice(&length.to_be_bytes());
+        into[16] = MAGIC;
+        into[21..23].copy_from_slice(&self.attributes.to_be_bytes());
+        into[23..27].copy_from_slice(&(self.count as i32 - 1).to_be_bytes());
+        into[27..35].copy_from_slice(&self.base_timestamp.to_be_bytes());
+        into[35..43].copy_from_slice(&self.max_timestamp.to_be_bytes());
+        into[43..51].copy_from_slice(&self.producer.0.to_be_bytes());
+        into[51..53].copy_from_slice(&self.producer.1.to_be_bytes());
+        into[53..57].copy_from_slice(&self.producer.2.to_be_bytes());
+        into[57..61].copy_from_slice(&(self.count as i32).to_be_bytes());
+    }
+
+    /// The offset after the last record.
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.base_offset + u64::from(self.count)
+    }
+
+    /// The number of the compression codec.
+    pub(crate) fn codec(&self) -> i16 {
+        self.attributes & CODEC_MASK
+    }
+
+    /// Whether every record carries the batch's greatest timestamp instead of its own.
+    pub(crate) fn is_log_append_time(&self) -> bool {
+        self.attributes & LOG_APPEND_TIME != 0
+    }
+
+    /// The arrival time of the first record.
+    pub(crate) fn first_timestamp(&self) -> i64 {
+        if self.is_log_append_time() { self.max_timestamp } else { self.base_timestamp }
+    }
+}
+
+/// Sets the two fields that the CRC does not cover.
+pub(crate) fn place(batch: &mut [u8], base_offset: u64, leader_epoch: i32) {
+    batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
+    batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+}
+
+/// Makes every record of the batch carry `timestamp`, by the format's own means (*log append time*). The CRC must be
+/// sealed anew.
+pub(crate) fn set_log_append_time(batch: &mut [u8], timestamp: i64) {
+    let attributes = i16::from_be_bytes([batch[21], batch[22]]) | LOG_APPEND_TIME;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
+}
+
+/// Computes and sets the CRC of a whole batch.
+pub(crate) fn seal(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Checks the CRC of a whole batch (exactly its bytes).
+pub(crate) fn verify_crc(batch: &[u8], header: &Header) -> Result<(), Damage> {
+    if batch.len() != header.bytes {
+        return Err(Damage::Short { expected: header.bytes, found: batch.len() });
+    }
+    let computed = crc32c::crc32c(&batch[CRC_FROM..]);
+    if computed == header.crc { Ok(()) } else { Err(Damage::Crc { stored: header.crc, computed }) }
+}
+
+fn i16_at(bytes: &[u8; HEADER_BYTES], at: usize) -> i16 {
+    i16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn i32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> i32 {
+    i32::from_be_bytes(*bytes[at..].first_chunk().expect("the header has 61 bytes"))
+}
+
+fn i64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> i64 {
+    i64::from_be_bytes(*bytes[at..].first_chunk().expect("the header has 61 bytes"))
+}

@@ -1,0 +1,484 @@
+//! Group commit: everything that waits for a shard is written with one call and synced once, then all are told.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use base::Offset;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::batch::Batch;
+use crate::disk::DiskFile;
+use crate::error::{AppendError, is_full};
+use crate::index::Index;
+use crate::limit::{
+    CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE_BYTES, SHARD_QUEUE_APPENDS_MAX,
+    SHARD_QUEUE_BYTES_MAX,
+};
+use crate::recovery::leader_epoch;
+use crate::segment::{self, OpenSegment, log_path};
+use crate::shard::{Active, Closed, End, Shard};
+
+type Answer = Result<Range<Offset>, AppendError>;
+
+/// Bytes that wait in all queues of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Budget(AtomicUsize);
+
+impl Budget {
+    fn take(&self, bytes: usize) -> Result<(), AppendError> {
+        let waiting = self.0.fetch_add(bytes, Ordering::Relaxed);
+        if waiting + bytes > LOG_QUEUE_BYTES_MAX {
+            self.give_back(bytes);
+            return Err(AppendError::Throttled { waiting, max: LOG_QUEUE_BYTES_MAX });
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What waits for one shard.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// Whether a committer has the shard or will have it.
+    scheduled: bool,
+    /// Why nothing more is taken.
+    pub(crate) refused: Option<AppendError>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    batch: Batch,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Queue {
+    pub(crate) fn new(refused: Option<AppendError>) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, scheduled: false, refused }
+    }
+}
+
+/// What only the committing thread knows.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    last_timestamp: i64,
+    /// Bytes of the active file for which room is reserved.
+    reserved: u64,
+    /// Bytes of the active file that its saved index vouches for.
+    vouched: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(last_timestamp: i64, vouched: u64) -> Self {
+        Self { last_timestamp, reserved: 0, vouched }
+    }
+}
+
+/// Why a group was not written.
+enum Failure {
+    /// No room, and the file is as it was before: the next group may succeed.
+    Full(io::Error),
+    /// Nobody knows what the disk holds.
+    Unknown(io::Error),
+}
+
+impl Shard {
+    /// Queues a batch. The second value tells to schedule the shard.
+    pub(crate) fn enqueue(&self, batch: Batch) -> Result<(oneshot::Receiver<Answer>, bool), AppendError> {
+        let bytes = batch.bytes();
+        let mut queue = self.queue.lock();
+        let taken = match &queue.refused {
+            Some(refused) => Err(refused.clone()),
+            None if queue.bytes + bytes > SHARD_QUEUE_BYTES_MAX || queue.waiting.len() >= SHARD_QUEUE_APPENDS_MAX => {
+                Err(AppendError::Throttled { waiting: queue.bytes, max: SHARD_QUEUE_BYTES_MAX })
+            }
+            None => self.around.budget.take(bytes),
+        };
+        if let Err(error) = taken {
+            match error {
+                AppendError::Throttled { .. } => self.counts.throttled.inc(),
+                _ => self.counts.failed.inc(),
+            }
+            return Err(error);
+        }
+        let (answer, receiver) = oneshot::channel();
+        queue.bytes += bytes;
+        queue.waiting.push_back(Waiting { batch, answer });
+        self.counts.waiting_bytes.add(bytes as i64);
+        let schedule = !std::mem::replace(&mut queue.scheduled, true);
+        Ok((receiver, schedule))
+    }
+
+    /// Writes, syncs and answers one group. Returns whether more is waiting; if not, the shard is no longer scheduled.
+    pub(crate) fn commit(&self, segment_bytes: u64) -> bool {
+        let mut writer = self.writer.lock();
+        let group = self.take_group(segment_bytes);
+        let bytes: usize = group.iter().map(|waiting| waiting.batch.bytes()).sum();
+        if !group.is_empty() {
+            if self.around.faults.acknowledge_before_sync {
+                self.commit_late(&mut writer, group, segment_bytes);
+            } else {
+                self.commit_group(&mut writer, group, segment_bytes);
+            }
+            self.around.budget.give_back(bytes);
+            self.counts.waiting_bytes.add(-(bytes as i64));
+        }
+        drop(writer);
+        let mut queue = self.queue.lock();
+        queue.scheduled = !queue.waiting.is_empty();
+        queue.scheduled
+    }
+
+    fn take_group(&self, segment_bytes: u64) -> Vec<Waiting> {
+        let most = GROUP_BYTES_MAX.min(usize::try_from(segment_bytes).unwrap_or(usize::MAX));
+        let mut queue = self.queue.lock();
+        let mut bytes = 0;
+        let mut count = 0;
+        for waiting in &queue.waiting {
+            bytes += waiting.batch.bytes();
+            if bytes > most && count > 0 {
+                bytes -= waiting.batch.bytes();
+                break;
+            }
+            count += 1;
+        }
+        queue.bytes -= bytes;
+        queue.waiting.drain(..count).collect()
+    }
+
+    fn commit_group(&self, writer: &mut Writer, mut group: Vec<Waiting>, segment_bytes: u64) {
+        match self.write_group(writer, &mut group, segment_bytes) {
+            Ok(base) => {
+                let mut next = Offset(base);
+                for waiting in group {
+                    let end = next.plus(waiting.batch.len() as u64);
+                    // A caller that has gone away needs no answer; its records are kept all the same.
+                    let _gone = waiting.answer.send(Ok(next..end));
+                    next = end;
+                }
+            }
+            Err(failure) => {
+                let error = match failure {
+                    Failure::Full(error) => AppendError::Full { why: error.to_string() },
+                    Failure::Unknown(error) => self.poison(&error),
+                };
+                self.counts.failed.add(group.len() as u64);
+                for waiting in group {
+                    let _gone = waiting.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// The planted bug of [`crate::Faults::acknowledge_before_sync`].
+    fn commit_late(&self, writer: &mut Writer, group: Vec<Waiting>, segment_bytes: u64) {
+        let mut next = Offset(self.view.read().end());
+        let mut late = Vec::with_capacity(group.len());
+        for waiting in group {
+            let end = next.plus(waiting.batch.len() as u64);
+            let _gone = waiting.answer.send(Ok(next..end));
+            late.push(Waiting { batch: waiting.batch, answer: oneshot::channel().0 });
+            next = end;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        self.commit_group(writer, late, segment_bytes);
+    }
+
+    /// Refuses everything from now on, also what waits.
+    fn poison(&self, error: &io::Error) -> AppendError {
+        let poisoned = AppendError::Poisoned { why: error.to_string() };
+        tracing::error!(dir = %self.dir.display(), %error, "a write failed: the shard takes no more records until restart");
+        let mut queue = self.queue.lock();
+        queue.refused = Some(poisoned.clone());
+        let waiting = std::mem::take(&mut queue.waiting);
+        let bytes = std::mem::take(&mut queue.bytes);
+        drop(queue);
+        self.around.budget.give_back(bytes);
+        self.counts.waiting_bytes.add(-(bytes as i64));
+        self.counts.failed.add(waiting.len() as u64);
+        for waiting in waiting {
+            let _gone = waiting.answer.send(Err(poisoned.clone()));
+        }
+        poisoned
+    }
+
+    /// Makes the group durable and visible; returns its first offset.
+    fn write_group(&self, writer: &mut Writer, group: &mut [Waiting], segment_bytes: u64) -> Result<u64, Failure> {
+        let bytes: u64 = group.iter().map(|waiting| waiting.batch.bytes() as u64).sum();
+        let (file, position, base) = self.room_for(writer, bytes, segment_bytes)?;
+        let last_timestamp = self.place(group, base, writer.last_timestamp);
+        reserve(writer, &*file, position, bytes, segment_bytes);
+
+        let started = Instant::now();
+        let mut parts: Vec<IoSlice<'_>> = group.iter().map(|waiting| IoSlice::new(waiting.batch.as_slice())).collect();
+        if let Err(error) = file.write_at(position, &mut parts) {
+            // Without room, what was written goes again; only if that is certain, the shard may go on.
+            let undone = is_full(&error) && file.truncate(position).and_then(|()| file.sync()).is_ok();
+            writer.reserved = 0;
+            return Err(if undone { Failure::Full(error) } else { Failure::Unknown(error) });
+        }
+        let written = Instant::now();
+        self.sync(&*file).map_err(Failure::Unknown)?;
+        self.counts.write.record_us(micros(written - started));
+        self.counts.sync.record_us(micros(written.elapsed()));
+
+        writer.last_timestamp = last_timestamp;
+        self.publish(group, bytes);
+        if position + bytes - writer.vouched >= CHECKPOINT_BYTES {
+            writer.vouched = position + bytes;
+            self.save_index();
+        }
+        Ok(base)
+    }
+
+    fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
+        match file.sync() {
+            Err(_) if self.around.faults.retry_failed_sync => file.sync(),
+            synced => synced,
+        }
+    }
+
+    /// The file to write to, from which byte on, and the next offset. Begins a new segment if this one is full.
+    fn room_for(
+        &self,
+        writer: &mut Writer,
+        bytes: u64,
+        segment_bytes: u64,
+    ) -> Result<(Arc<dyn DiskFile>, u64, u64), Failure> {
+        if let Some(active) = &self.view.read().active {
+            let summary = &active.index.summary;
+            if summary.bytes == 0 || summary.bytes + bytes <= segment_bytes {
+                return Ok((Arc::clone(&active.file), summary.bytes, summary.end));
+            }
+        }
+        let (file, base) = self.roll(writer)?;
+        Ok((file, 0, base))
+    }
+
+    /// Begins a new segment and closes the one before it.
+    fn roll(&self, writer: &mut Writer) -> Result<(Arc<dyn DiskFile>, u64), Failure> {
+        let base = self.view.read().end();
+        let file = self.create_segment(base)?;
+        self.save_index();
+        let mut view = self.view.write();
+        let active = Active { file: Arc::clone(&file), index: Index::empty(base) };
+        if let Some(full) = view.active.replace(active) {
+            view.closed.push_back(Closed::new(full.index.summary));
+            if let Err(error) = full.file.truncate(full.index.summary.bytes) {
+                tracing::warn!(dir = %self.dir.display(), %error, "reserved room could not be given back");
+            }
+            let key = self.key(full.index.summary.base);
+            let open = OpenSegment { file: full.file, index: full.index };
+            self.around.cache.put(key, Arc::new(open));
+        }
+        (writer.reserved, writer.vouched) = (0, 0);
+        Ok((file, base))
+    }
+
+    fn create_segment(&self, base: u64) -> Result<Arc<dyn DiskFile>, Failure> {
+        let disk = &*self.around.disk;
+        let failed = |error: io::Error| if is_full(&error) { Failure::Full(error) } else { Failure::Unknown(error) };
+        if self.view.read().active.is_none() {
+            disk.create_dir(&self.dir).map_err(failed)?;
+            disk.sync_dir(self.dir.parent().unwrap_or(&self.dir)).map_err(Failure::Unknown)?;
+        }
+        let path = log_path(&self.dir, base);
+        let file = match disk.open(&path, true) {
+            // Made by an attempt that failed for lack of room afterwards.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path, false),
+            opened => opened,
+        };
+        let file = Arc::from(file.map_err(failed)?);
+        disk.sync_dir(&self.dir).map_err(Failure::Unknown)?;
+        Ok(file)
+    }
+
+    /// Gives the batches their offsets, times and group; returns the latest time.
+    fn place(&self, group: &mut [Waiting], base: u64, last_timestamp: i64) -> i64 {
+        let mut next = base;
+        let mut last = last_timestamp;
+        for waiting in group {
+            if waiting.batch.is_early(last) {
+                self.counts.clamped_batches.inc();
+            }
+            last = waiting.batch.place(next, leader_epoch(base, next, self.salt), last);
+            next += waiting.batch.len() as u64;
+        }
+        last
+    }
+
+    /// Shows the group to readers.
+    fn publish(&self, group: &[Waiting], bytes: u64) {
+        let mut records = 0;
+        let end = {
+            let mut view = self.view.write();
+            let active = view.active.as_mut().expect("a group was just written to it");
+            for waiting in group {
+                let (first, last) = waiting.batch.times();
+                active.index.push(waiting.batch.bytes(), waiting.batch.len() as u32, first, last);
+                records += waiting.batch.len() as u64;
+            }
+            active.index.summary.end
+        };
+        self.end.send_modify(|known| known.offset = end);
+        self.counts.commits.inc();
+        self.counts.appended_batches.add(group.len() as u64);
+        self.counts.appended_records.add(records);
+        self.counts.appended_bytes.add(bytes);
+    }
+
+    /// Saves the index of the active segment. If that fails, it is rebuilt when needed.
+    fn save_index(&self) {
+        let index = self.view.read().active.as_ref().map(|active| active.index.clone());
+        if let Some(index) = index
+            && let Err(error) = segment::save_index(&*self.around.disk, &self.dir, &index)
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "the index could not be saved; it will be rebuilt");
+        }
+    }
+
+    /// Begins a new segment if the first record of this one arrived before `time`, so that retention can have it.
+    pub(crate) fn roll_if_older(&self, time: i64) {
+        let mut writer = self.writer.lock();
+        let old = |active: &Active| active.index.summary.times.is_some_and(|(first, _)| first < time);
+        let due = self.view.read().active.as_ref().is_some_and(old) && self.queue.lock().refused.is_none();
+        if due && let Err(Failure::Full(error) | Failure::Unknown(error)) = self.roll(&mut writer) {
+            tracing::warn!(dir = %self.dir.display(), %error, "no new segment could be begun");
+        }
+    }
+
+    /// Takes nothing more. What waits is still written.
+    pub(crate) fn refuse(&self) {
+        self.queue.lock().refused.get_or_insert(AppendError::Closed);
+    }
+
+    /// Leaves the files so that the next start need not read them, and wakes all who wait.
+    pub(crate) fn close(&self) {
+        let mut writer = self.writer.lock();
+        let healthy = self.queue.lock().refused == Some(AppendError::Closed);
+        let grown = {
+            let view = self.view.read();
+            let active = view.active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes));
+            active.filter(|(_, bytes)| *bytes > writer.vouched || writer.reserved > 0)
+        };
+        if let (true, Some((file, bytes))) = (healthy, grown) {
+            if let Err(error) = file.truncate(bytes) {
+                tracing::warn!(dir = %self.dir.display(), %error, "reserved room could not be given back");
+            }
+            self.save_index();
+            (writer.reserved, writer.vouched) = (0, bytes);
+        }
+        self.end.send_modify(|end| *end = End { open: false, ..*end });
+    }
+}
+
+/// Reserves room ahead, more the larger the segment already is. Where it cannot, the write itself will tell.
+fn reserve(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, segment_bytes: u64) {
+    let end = position + bytes;
+    if end <= writer.reserved {
+        return;
+    }
+    let (least, most) = RESERVE_BYTES;
+    let chunk = position.clamp(least, most).min(segment_bytes.saturating_sub(end));
+    writer.reserved = end + chunk;
+    if let Err(error) = file.reserve(position, bytes + chunk) {
+        tracing::debug!(%error, "no room could be reserved");
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The threads that commit, for all shards of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Committers {
+    ready: Mutex<Ready>,
+    wake: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    shards: VecDeque<Job>,
+    closed: bool,
+}
+
+/// A shard with something waiting.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Committers {
+    /// Starts that many threads.
+    pub(crate) fn start(count: usize) -> io::Result<Arc<Self>> {
+        let committers = Arc::new(Self::default());
+        for number in 0..count {
+            let worker = Arc::clone(&committers);
+            let thread = std::thread::Builder::new().name(format!("commit-{number}")).spawn(move || worker.work())?;
+            committers.threads.lock().push(thread);
+        }
+        Ok(committers)
+    }
+
+    /// Hands over a shard that has something waiting and is not scheduled yet.
+    pub(crate) fn schedule(&self, job: Job) {
+        self.ready.lock().shards.push_back(job);
+        self.wake.notify_one();
+    }
+
+    /// Commits one group of the shard that waits longest, if any.
+    pub(crate) fn step(&self) -> bool {
+        let Some(job) = self.ready.lock().shards.pop_front() else { return false };
+        self.run(job);
+        true
+    }
+
+    /// Lets the threads finish what is scheduled and end.
+    pub(crate) fn close(&self) {
+        self.ready.lock().closed = true;
+        self.wake.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a committing thread had panicked");
+            }
+        }
+        while self.step() {} // without threads, or scheduled after they had gone
+    }
+
+    fn run(&self, job: Job) {
+        if job.shard.commit(job.segment_bytes) {
+            self.schedule(job); // behind the others: a busy shard must not starve them
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let mut ready = self.ready.lock();
+            let job = loop {
+                if let Some(job) = ready.shards.pop_front() {
+                    break job;
+                }
+                if ready.closed {
+                    return;
+                }
+                self.wake.wait(&mut ready);
+            };
+            drop(ready);
+            self.run(job);
+        }
+    }
+}

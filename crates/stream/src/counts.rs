@@ -1,0 +1,66 @@
+//! What one stream counts.
+
+use base::{Counter, Gauge, Histogram, Sample};
+
+/// The numbers of one stream, all shards together.
+#[derive(Debug, Default)]
+pub(crate) struct StreamCounts {
+    pub(crate) appended_records: Counter,
+    pub(crate) appended_batches: Counter,
+    pub(crate) appended_bytes: Counter,
+    pub(crate) fetches: Counter,
+    pub(crate) fetched_bytes: Counter,
+    /// Appends refused because too much was waiting.
+    pub(crate) throttled: Counter,
+    /// Appends refused for another reason: full, poisoned, corrupt, closed.
+    pub(crate) failed: Counter,
+    /// Groups written, each with one sync.
+    pub(crate) commits: Counter,
+    /// Batches whose arrival times had to be raised.
+    pub(crate) clamped_batches: Counter,
+    /// Fetches that met damaged bytes.
+    pub(crate) corrupt: Counter,
+    /// Un-synced bytes cut when the stream was opened.
+    pub(crate) cut_bytes: Counter,
+    pub(crate) removed_segments: Counter,
+    pub(crate) removed_bytes: Counter,
+    /// Bytes waiting to be written now.
+    pub(crate) waiting_bytes: Gauge,
+    /// Duration of writing one group.
+    pub(crate) write: Histogram,
+    /// Duration of its sync.
+    pub(crate) sync: Histogram,
+}
+
+impl StreamCounts {
+    pub(crate) fn measure(&self, stream: &str, samples: &mut Vec<Sample>) {
+        let labels = [("stream", stream)];
+        let counters = [
+            ("riverrun_stream_appended_records_total", &self.appended_records),
+            ("riverrun_stream_appended_batches_total", &self.appended_batches),
+            ("riverrun_stream_appended_bytes_total", &self.appended_bytes),
+            ("riverrun_stream_fetches_total", &self.fetches),
+            ("riverrun_stream_fetched_bytes_total", &self.fetched_bytes),
+            ("riverrun_stream_throttled_appends_total", &self.throttled),
+            ("riverrun_stream_failed_appends_total", &self.failed),
+            ("riverrun_stream_commits_total", &self.commits),
+            ("riverrun_stream_clamped_batches_total", &self.clamped_batches),
+            ("riverrun_stream_corrupt_fetches_total", &self.corrupt),
+            ("riverrun_stream_cut_bytes_total", &self.cut_bytes),
+            ("riverrun_stream_removed_segments_total", &self.removed_segments),
+            ("riverrun_stream_removed_bytes_total", &self.removed_bytes),
+        ];
+        for (name, counter) in counters {
+            samples.push(Sample::new(name, &labels, counter.get()));
+        }
+        let waiting = u64::try_from(self.waiting_bytes.get()).unwrap_or(0);
+        samples.push(Sample::new("riverrun_stream_waiting_bytes", &labels, waiting));
+        for (name, histogram) in [("riverrun_stream_write_us", &self.write), ("riverrun_stream_sync_us", &self.sync)] {
+            for (quantile, q) in [("0.5", 0.5), ("0.99", 0.99)] {
+                if let Some(us) = histogram.quantile_us(q) {
+                    samples.push(Sample::new(name, &[("stream", stream), ("quantile", quantile)], us));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What can go wrong, one enum per operation.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base::{ErrorKind, Offset, ShardId};
+
+use crate::batch::Damage;
+
+/// Opening the log or a stream failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refused.
+    #[error("{doing} {} failed: {source}. Check that the folder exists, is writable and has room", path.display())]
+    Io {
+        /// What was tried, e.g. `reading`.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the folder open.
+    #[error("{} is in use by another process. Stop that one, or use another data folder", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Not a name for a stream.
+    #[error(
+        "{name:?} cannot name a stream: expected 1 to {} letters, digits, '_', '-' or '.', not starting with '.'",
+        base::limits::NAME_CHARS_MAX
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A setting outside its range.
+    #[error("stream {name}: {what}")]
+    Settings {
+        /// The stream.
+        name: String,
+        /// What was expected and what was found.
+        what: String,
+    },
+    /// The number of shards of an existing stream cannot be changed this way.
+    #[error(
+        "stream {name} was made with {stored} shards, and {asked} are asked for. Write shards = {stored}, or make a stream of another name"
+    )]
+    Shards {
+        /// The stream.
+        name: String,
+        /// What is on disk.
+        stored: u32,
+        /// What was asked for.
+        asked: u32,
+    },
+    /// `stream.json` or `start.json` is damaged or of a later version.
+    #[error("{}: {what}. Restore the file from a copy", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        what: String,
+    },
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl OpenError {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } if is_full(source) => ErrorKind::Full,
+            Self::Io { .. } | Self::Closed => ErrorKind::Unavailable,
+            Self::Locked { .. } => ErrorKind::Conflict,
+            Self::Name { .. } | Self::Settings { .. } | Self::Shards { .. } => ErrorKind::Invalid,
+            Self::Metadata { .. } => ErrorKind::Corrupt,
+        }
+    }
+}
+
+/// A record does not fit a batch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The batch has its number of records or bytes: finish it and start another.
+    #[error("the batch is full with {records} records and {bytes} bytes: finish it and start another")]
+    Full {
+        /// Records in the batch.
+        records: usize,
+        /// Encoded bytes of the batch.
+        bytes: usize,
+    },
+    /// A part of the record is larger than any batch may carry.
+    #[error("the {part} has {found}, at most {max} are allowed")]
+    TooLarge {
+        /// `payload`, `key` or `headers`.
+        part: &'static str,
+        /// Its bytes (or number).
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Bytes that claim to be a batch are none.
+    #[error("the batch is malformed: {0}")]
+    Malformed(Damage),
+}
+
+impl BatchError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Full { .. } => ErrorKind::Full,
+            Self::TooLarge { .. } | Self::Malformed(_) => ErrorKind::Invalid,
+        }
+    }
+}
+
+/// An append was not done: nothing of the batch counts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Too much is waiting already.
+    #[error("{waiting} bytes are waiting to be written, at most {max} may: slow down and try again")]
+    Throttled {
+        /// Bytes in the queue.
+        waiting: usize,
+        /// Its limit.
+        max: usize,
+    },
+    /// There is no such shard.
+    #[error("stream {stream} has shards 0 to {}, not {shard}", shards - 1)]
+    NoShard {
+        /// The stream.
+        stream: String,
+        /// The shard asked for.
+        shard: ShardId,
+        /// How many there are.
+        shards: u32,
+    },
+    /// The disk has no room. Appends go on as soon as there is.
+    #[error("the disk is full ({why}): make room, or lower retention; nothing of this batch was kept")]
+    Full {
+        /// What the system said.
+        why: String,
+    },
+    /// A write or sync failed before: what the disk holds is unknown until the log is opened anew.
+    #[error("the shard takes no more records since a write failed ({why}): check the disk, then restart")]
+    Poisoned {
+        /// What the system said.
+        why: String,
+    },
+    /// The stored bytes of this shard are damaged, its end is unknown.
+    #[error("the shard takes no records: {0}")]
+    Corrupt(Corrupt),
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl AppendError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Throttled { .. } => ErrorKind::Throttled,
+            Self::NoShard { .. } => ErrorKind::NotFound,
+            Self::Full { .. } => ErrorKind::Full,
+            Self::Poisoned { .. } => ErrorKind::Poisoned,
+            Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::Closed => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Stored bytes that fail their check. Nothing at or after `offset` is served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{segment} is damaged at byte {position}, where offset {offset} should stand: {damage}. Restore the file from a copy, or read on from a later offset and lose what lies between"
+)]
+pub struct Corrupt {
+    /// The file, `SHARD/BASEOFFSET.log` below the stream's folder.
+    pub segment: String,
+    /// The byte where the damaged batch begins.
+    pub position: u64,
+    /// The first offset that cannot be served.
+    pub offset: Offset,
+    /// What is wrong with it.
+    pub damage: Damage,
+}
+
+/// A fetch gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// There is no such shard.
+    #[error("stream {stream} has shards 0 to {}, not {shard}", shards - 1)]
+    NoShard {
+        /// The stream.
+        stream: String,
+        /// The shard asked for.
+        shard: ShardId,
+        /// How many there are.
+        shards: u32,
+    },
+    /// Retention has removed that offset.
+    #[error("offset {from} was removed by retention; the first one kept is {start}")]
+    Removed {
+        /// The offset asked for.
+        from: Offset,
+        /// The first offset kept.
+        start: Offset,
+    },
+    /// No such offset yet.
+    #[error("offset {from} lies beyond the end {end}")]
+    Beyond {
+        /// The offset asked for.
+        from: Offset,
+        /// The offset that the next record will get.
+        end: Offset,
+    },
+    /// The bytes there are damaged.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// The disk refused.
+    #[error("reading {segment} failed: {source}")]
+    Io {
+        /// The file.
+        segment: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl FetchError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoShard { .. } | Self::Removed { .. } => ErrorKind::NotFound,
+            Self::Beyond { .. } => ErrorKind::Invalid,
+            Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::Io { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Whether an error of the disk means that there is no room, so that the same write may succeed later.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

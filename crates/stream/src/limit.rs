@@ -1,0 +1,58 @@
+//! Limits of this room, each with its reason.
+
+use base::limits::BATCH_BYTES_MAX;
+
+/// Bytes of one encoded batch on disk, header included. A little above what one append may carry, so that a batch that
+/// was accepted is always readable.
+pub(crate) const BATCH_ON_DISK_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
+
+/// Headers of one record, bytes of their names and values: doors write four short ones.
+pub(crate) const HEADERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Headers of one record.
+pub(crate) const HEADERS_MAX: usize = 256;
+
+/// Bytes that one compressed batch may inflate to. Four times what an uncompressed batch may hold: real click data
+/// compresses better than that, but a batch is bounded by what its producer had in memory, too.
+pub(crate) const INFLATED_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX;
+
+/// Bytes of one fetch; a larger wish is cut to this. Enough to amortise the call a thousandfold.
+pub(crate) const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes written and synced together. Above a few MiB the disk's bandwidth is reached, and a larger group only makes
+/// everyone in it wait longer.
+pub(crate) const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes that may wait for one shard: two of the largest appends, or four full groups.
+pub(crate) const SHARD_QUEUE_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
+
+/// Bytes that may wait for all shards of a log together: the queue's part of the process' memory cap.
+pub(crate) const LOG_QUEUE_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX;
+
+/// Appends that may wait for one shard: each costs a wake-up, and the tail of a longer queue would time out anyway.
+pub(crate) const SHARD_QUEUE_APPENDS_MAX: usize = 65_536;
+
+/// Shards of one stream.
+pub(crate) const SHARDS_MAX: u32 = 1000;
+
+/// Log bytes between two entries of an index. A fetch reads at most this much in vain; a full segment of 256 MiB has
+/// 16,384 entries, 256 KiB in memory.
+pub(crate) const INDEX_INTERVAL_BYTES: u64 = 16 * 1024;
+
+/// Log bytes after which the index of the segment being written is saved: recovery after a crash scans at most this
+/// much, plus one group.
+pub(crate) const CHECKPOINT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Segments of at most this many bytes: positions in the index are 32 bits wide.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Closed segments kept open with their index, for all streams of a log: 64 × 256 KiB of index.
+pub(crate) const OPEN_SEGMENTS_MAX: usize = 64;
+
+/// Threads that commit. Each is asleep in `fdatasync` most of the time; several, so that the disk merges the flushes of
+/// many shards.
+pub(crate) const COMMITTERS: usize = 4;
+
+/// Space reserved ahead of the end of a segment, least and most: growing a file by reserved blocks makes its sync
+/// cheaper, and an idle shard must not hold much.
+pub(crate) const RESERVE_BYTES: (u64, u64) = (1024 * 1024, 32 * 1024 * 1024);

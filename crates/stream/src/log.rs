@@ -1,0 +1,199 @@
+//! All streams of one data folder.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use base::limits::NAME_CHARS_MAX;
+use base::{Clock, Measured, Sample};
+use parking_lot::{Mutex, RwLock};
+
+use crate::cache::SegmentCache;
+use crate::commit::{Budget, Committers};
+use crate::disk::{Disk, RealDisk};
+use crate::error::OpenError;
+use crate::fault::Faults;
+use crate::limit::COMMITTERS;
+use crate::retention::{SteadyClock, Swept};
+use crate::settings::StreamSettings;
+use crate::shard::Surroundings;
+use crate::store;
+use crate::stream::{Ground, Stream};
+
+/// Where the streams lie within the data folder.
+const FOLDER: &str = "stream";
+const LOCK_FILE: &str = ".lock";
+
+/// All streams of one data folder. One process at a time has it open.
+#[derive(Debug)]
+pub struct Log {
+    dir: PathBuf,
+    around: Surroundings,
+    committers: Arc<Committers>,
+    numbers: AtomicU64,
+    streams: RwLock<Streams>,
+    steady: Mutex<(SteadyClock, Instant)>,
+}
+
+#[derive(Debug)]
+struct Streams {
+    by_name: BTreeMap<String, Arc<Stream>>,
+    closed: bool,
+    lock: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Log {
+    /// Opens the data folder `dir`, making it if need be, and recovers every stream found in `dir/stream`.
+    ///
+    /// # Errors
+    /// The folder cannot be used. Damage within a shard is no error here: that shard says so itself.
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(dir, clock, Faults::default())
+    }
+
+    /// Like [`Log::open`], with planted bugs: only for testing the tests.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_with(dir: &Path, clock: Arc<dyn Clock>, faults: Faults) -> Result<Arc<Self>, OpenError> {
+        Self::open_on(Arc::new(RealDisk), dir, clock, faults, COMMITTERS)
+    }
+
+    /// Like [`Log::open_with`], on any disk. Without `committers` nothing is written until [`Log::step`].
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        faults: Faults,
+        committers: usize,
+    ) -> Result<Arc<Self>, OpenError> {
+        let dir = dir.join(FOLDER);
+        store::create_dirs(&*disk, &dir).map_err(OpenError::io("making", &dir))?;
+        let path = dir.join(LOCK_FILE);
+        let lock = disk.lock(&path).map_err(OpenError::io("locking", &path))?;
+        let lock = Some(lock.ok_or(OpenError::Locked { path })?);
+        let steady = Mutex::new((SteadyClock::new(clock.now()), Instant::now()));
+        let (cache, budget) = (Arc::new(SegmentCache::default()), Arc::new(Budget::default()));
+        let committers = Committers::start(committers).map_err(OpenError::io("starting threads for", &dir))?;
+        let log = Self {
+            around: Surroundings { disk, clock, cache, budget, faults },
+            committers,
+            numbers: AtomicU64::new(0),
+            streams: RwLock::new(Streams { by_name: BTreeMap::new(), closed: false, lock }),
+            steady,
+            dir,
+        };
+        log.recover()?;
+        Ok(Arc::new(log))
+    }
+
+    fn recover(&self) -> Result<(), OpenError> {
+        let names = self.around.disk.list(&self.dir).map_err(OpenError::io("reading", &self.dir))?;
+        let mut streams = self.streams.write();
+        for name in names.into_iter().filter(|name| is_name(name)) {
+            if let Some(stream) = Stream::open(&name, &self.dir.join(&name), &self.ground())? {
+                streams.by_name.insert(name, Arc::new(stream));
+            }
+        }
+        Ok(())
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground { around: &self.around, committers: &self.committers, numbers: &self.numbers }
+    }
+
+    /// The stream of that name, made if there is none. Of one that exists, retention and segment size may change.
+    ///
+    /// # Errors
+    /// A wrong name or setting, another number of shards than the stream was made with, or the disk.
+    pub fn ensure(&self, name: &str, settings: &StreamSettings) -> Result<Arc<Stream>, OpenError> {
+        if !is_name(name) {
+            return Err(OpenError::Name { name: name.to_owned() });
+        }
+        if let Some(what) = settings.problem() {
+            return Err(OpenError::Settings { name: name.to_owned(), what });
+        }
+        let mut streams = self.streams.write();
+        if streams.closed {
+            return Err(OpenError::Closed);
+        }
+        if let Some(stream) = streams.by_name.get(name) {
+            stream.adjust(settings)?;
+            return Ok(Arc::clone(stream));
+        }
+        let stream = Arc::new(Stream::create(name, &self.dir.join(name), settings, &self.ground())?);
+        streams.by_name.insert(name.to_owned(), Arc::clone(&stream));
+        Ok(stream)
+    }
+
+    /// The stream of that name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<Arc<Stream>> {
+        self.streams.read().by_name.get(name).cloned()
+    }
+
+    /// All streams, by name.
+    #[must_use]
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.streams.read().by_name.values().cloned().collect()
+    }
+
+    /// Removes what retention no longer keeps; to be called about once a minute. A jump of the clock ahead is believed
+    /// only after an hour of such calls.
+    pub fn sweep(&self) -> Swept {
+        let now = {
+            let (steady, last) = &mut *self.steady.lock();
+            let passed = last.elapsed();
+            *last += passed;
+            steady.now(self.around.clock.now(), passed)
+        };
+        let mut swept = Swept::default();
+        for stream in self.streams() {
+            swept += stream.sweep(now);
+        }
+        swept
+    }
+
+    /// Refuses appends, writes what waits, saves the indexes and ends the threads. Blocks until that is done; a second
+    /// call does nothing.
+    pub fn close(&self) {
+        let streams = {
+            let mut streams = self.streams.write();
+            if std::mem::replace(&mut streams.closed, true) {
+                return;
+            }
+            streams.by_name.values().cloned().collect::<Vec<_>>()
+        };
+        streams.iter().for_each(|stream| stream.refuse());
+        self.committers.close();
+        streams.iter().for_each(|stream| stream.close());
+        self.streams.write().lock = None;
+    }
+
+    /// Commits one group, if anything waits: for tests without threads.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> bool {
+        self.committers.step()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Measured for Log {
+    fn measure(&self, samples: &mut Vec<Sample>) {
+        self.streams().iter().for_each(|stream| stream.measure(samples));
+    }
+}
+
+/// What names a stream also names a folder and stands in URLs.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('.')
+}

@@ -1,0 +1,367 @@
+//! One shard: its segments as readers see them, and opening them.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::{Clock, Offset, ShardId};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::batch::Damage;
+use crate::cache::{SegmentCache, SegmentKey};
+use crate::commit::{Budget, Queue, Writer};
+use crate::counts::StreamCounts;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{AppendError, Corrupt, OpenError};
+use crate::fault::Faults;
+use crate::index::{Index, Summary};
+use crate::recovery::{self, Decision};
+use crate::segment::{self, log_name, log_path};
+use crate::{scan, store};
+
+/// What of a shard can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first offset kept.
+    pub start: Offset,
+    /// The offset after the last durable record: the next record's.
+    pub end: Offset,
+}
+
+/// How a shard is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardStatus {
+    /// Taking and giving records.
+    Serving,
+    /// A write or sync failed: gives what was durable, takes nothing until the log is opened anew.
+    Poisoned {
+        /// What the system said.
+        why: String,
+    },
+    /// Damaged bytes were found.
+    Corrupt(Corrupt),
+}
+
+/// What all shards of a log share.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cache: Arc<SegmentCache>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) faults: Faults,
+}
+
+/// The durable end, for those who wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) offset: u64,
+    /// Whether it can still grow.
+    pub(crate) open: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    /// Unique within the log, for the cache.
+    number: u64,
+    /// The folder of the shard; made with the first record.
+    pub(crate) dir: PathBuf,
+    pub(crate) around: Surroundings,
+    pub(crate) counts: Arc<StreamCounts>,
+    /// Mixed into the leader epochs, see [`recovery`].
+    pub(crate) salt: u32,
+    pub(crate) view: RwLock<View>,
+    pub(crate) end: watch::Sender<End>,
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) writer: Mutex<Writer>,
+    noticed: Mutex<Option<Corrupt>>,
+}
+
+/// The durable part of the shard.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) start: u64,
+    /// Oldest first.
+    pub(crate) closed: VecDeque<Closed>,
+    /// The segment being written; `None` before the first record, or behind damage.
+    pub(crate) active: Option<Active>,
+    /// Damage found when the shard was opened: nothing behind it is served or added.
+    pub(crate) damage: Option<Corrupt>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closed {
+    pub(crate) summary: Summary,
+    /// From when on retention counts: the last arrival time, or when it was first seen to lie in the future.
+    pub(crate) aged_from: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) index: Index,
+}
+
+impl Closed {
+    pub(crate) fn new(summary: Summary) -> Self {
+        Self { summary, aged_from: summary.times.map_or(i64::MIN, |(_, last)| last) }
+    }
+}
+
+impl View {
+    /// The offset after the last durable record.
+    pub(crate) fn end(&self) -> u64 {
+        match (&self.active, self.closed.back()) {
+            (Some(active), _) => active.index.summary.end,
+            (None, Some(closed)) => closed.summary.end,
+            (None, None) => self.start,
+        }
+    }
+
+    /// The latest arrival time.
+    pub(crate) fn last_timestamp(&self) -> Option<i64> {
+        let active = self.active.as_ref().and_then(|active| active.index.summary.times);
+        active.or_else(|| self.closed.back().and_then(|closed| closed.summary.times)).map(|(_, last)| last)
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        let closed: u64 = self.closed.iter().map(|closed| closed.summary.bytes).sum();
+        closed + self.active.as_ref().map_or(0, |active| active.index.summary.bytes)
+    }
+}
+
+impl Shard {
+    /// Opens the shard in `dir`, which need not exist yet, recovering what a crash left.
+    pub(crate) fn open(
+        id: ShardId,
+        number: u64,
+        dir: PathBuf,
+        salt: u32,
+        around: Surroundings,
+        counts: Arc<StreamCounts>,
+    ) -> Result<Self, OpenError> {
+        let view = Opening { dir: &dir, salt, around: &around, counts: &counts }.view()?;
+        let refused = view.damage.clone().map(AppendError::Corrupt);
+        let (end, _) = watch::channel(End { offset: view.end(), open: refused.is_none() });
+        let last_timestamp = view.last_timestamp().unwrap_or(i64::MIN);
+        let vouched = view.active.as_ref().map_or(0, |active| active.index.summary.bytes);
+        Ok(Self {
+            id,
+            number,
+            dir,
+            around,
+            counts,
+            salt,
+            end,
+            queue: Mutex::new(Queue::new(refused)),
+            writer: Mutex::new(Writer::new(last_timestamp, vouched)),
+            view: RwLock::new(view),
+            noticed: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        let view = self.view.read();
+        Bounds { start: Offset(view.start), end: Offset(view.end()) }
+    }
+
+    pub(crate) fn status(&self) -> ShardStatus {
+        if let Some(AppendError::Poisoned { why }) = &self.queue.lock().refused {
+            return ShardStatus::Poisoned { why: why.clone() };
+        }
+        let damage = self.view.read().damage.clone().or_else(|| self.noticed.lock().clone());
+        damage.map_or(ShardStatus::Serving, ShardStatus::Corrupt)
+    }
+
+    pub(crate) fn key(&self, base: u64) -> SegmentKey {
+        (self.number, base)
+    }
+
+    /// Notes damage that a reader met, for the status.
+    pub(crate) fn notice(&self, corrupt: &Corrupt) {
+        self.counts.corrupt.inc();
+        self.noticed.lock().get_or_insert_with(|| corrupt.clone());
+    }
+
+    /// Where damage lies, for people.
+    pub(crate) fn corrupt(&self, base: u64, position: u64, offset: u64, damage: Damage) -> Corrupt {
+        Corrupt { segment: segment_name(&self.dir, base), position, offset: Offset(offset), damage }
+    }
+}
+
+/// `SHARD/BASEOFFSET.log`.
+pub(crate) fn segment_name(dir: &Path, base: u64) -> String {
+    let shard = dir.file_name().unwrap_or_default().to_string_lossy();
+    format!("{shard}/{}", log_name(base))
+}
+
+/// Where the first offset kept is noted.
+pub(crate) fn start_path(dir: &Path) -> PathBuf {
+    dir.join("start.json")
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartFile {
+    pub(crate) start: u64,
+}
+
+/// Opening a shard: the I/O around the decision in [`recovery`].
+struct Opening<'a> {
+    dir: &'a Path,
+    salt: u32,
+    around: &'a Surroundings,
+    counts: &'a StreamCounts,
+}
+
+impl Opening<'_> {
+    fn view(&self) -> Result<View, OpenError> {
+        let mut view = View { start: 0, closed: VecDeque::new(), active: None, damage: None };
+        let names = match self.around.disk.list(self.dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(view),
+            Err(error) => return Err(OpenError::io("reading", self.dir)(error)),
+        };
+        view.start = self.start()?;
+        let bases = self.bases(&names, view.start)?;
+        let Some((last, earlier)) = bases.split_last() else {
+            if view.start > 0 {
+                self.stop(&mut view, 0, Damage::Gap { expected: 0, found: 0 });
+            }
+            return Ok(view);
+        };
+        let mut expected = view.start;
+        for (index, base) in earlier.iter().enumerate() {
+            if *base > expected {
+                self.stop(&mut view, *base, Damage::Gap { expected, found: *base });
+                return Ok(view);
+            }
+            expected = bases[index + 1];
+            if let Err(damage) = self.closed(&mut view, *base, expected)? {
+                self.stop(&mut view, *base, damage);
+                return Ok(view);
+            }
+        }
+        if *last > expected {
+            self.stop(&mut view, *last, Damage::Gap { expected, found: *last });
+            return Ok(view);
+        }
+        self.active(&mut view, *last)?;
+        Ok(view)
+    }
+
+    /// Notes damage at the end of what `view` holds.
+    fn stop(&self, view: &mut View, base: u64, damage: Damage) {
+        let position = view.closed.back().filter(|last| last.summary.base == base).map_or(0, |last| last.summary.bytes);
+        let offset = Offset(view.end());
+        view.damage = Some(Corrupt { segment: segment_name(self.dir, base), position, offset, damage });
+    }
+
+    fn start(&self) -> Result<u64, OpenError> {
+        let path = start_path(self.dir);
+        let Some(bytes) = store::read(&*self.around.disk, &path).map_err(OpenError::io("reading", &path))? else {
+            return Ok(0);
+        };
+        let read: Result<StartFile, _> = serde_json::from_slice(&bytes);
+        read.map(|file| file.start).map_err(|error| OpenError::Metadata {
+            path,
+            what: format!("expected the first offset kept as {{\"start\": …}}, found something else ({error})"),
+        })
+    }
+
+    /// The base offsets of the segments, in order. Leftovers go: unfinished files, and segments that retention had
+    /// begun to remove.
+    fn bases(&self, names: &[String], start: u64) -> Result<Vec<u64>, OpenError> {
+        let disk = &*self.around.disk;
+        for name in names.iter().filter(|name| name.ends_with(store::UNFINISHED)) {
+            let path = self.dir.join(name);
+            disk.remove(&path).map_err(OpenError::io("removing", &path))?;
+        }
+        let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_log_name(name)).collect();
+        bases.sort_unstable();
+        let gone = bases.partition_point(|base| *base <= start).saturating_sub(1);
+        for base in bases.drain(..gone) {
+            segment::remove(disk, self.dir, base).map_err(OpenError::io("removing", &log_path(self.dir, base)))?;
+        }
+        Ok(bases)
+    }
+
+    /// Takes up a closed segment, which must hold all offsets up to `end`.
+    fn closed(&self, view: &mut View, base: u64, end: u64) -> Result<Result<(), Damage>, OpenError> {
+        let disk = &*self.around.disk;
+        let path = log_path(self.dir, base);
+        let file = disk.open(&path, false).map_err(OpenError::io("opening", &path))?;
+        let length = file.len().map_err(OpenError::io("reading", &path))?;
+        if let Some(summary) = segment::load_summary(disk, self.dir, base)
+            && (summary.bytes, summary.end) == (length, end)
+        {
+            view.closed.push_back(Closed::new(summary));
+            return Ok(Ok(()));
+        }
+        let (index, damage) = scan::rebuild(&*file, base, length).map_err(OpenError::io("reading", &path))?;
+        view.closed.push_back(Closed::new(index.summary));
+        if let Some(damage) = damage {
+            return Ok(Err(damage));
+        }
+        if index.summary.end != end {
+            return Ok(Err(Damage::Gap { expected: index.summary.end, found: end }));
+        }
+        if let Err(error) = segment::save_index(disk, self.dir, &index) {
+            tracing::warn!(path = %path.display(), %error, "the rebuilt index could not be saved");
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes up the segment that was being written.
+    fn active(&self, view: &mut View, base: u64) -> Result<(), OpenError> {
+        let disk = &*self.around.disk;
+        let path = log_path(self.dir, base);
+        let file: Arc<dyn DiskFile> = Arc::from(disk.open(&path, false).map_err(OpenError::io("opening", &path))?);
+        let saved = segment::load_index(disk, self.dir, base).unwrap_or_else(|| Index::empty(base));
+        let facts = recovery::examine(&*file, saved, self.salt).map_err(OpenError::io("reading", &path))?;
+        let mut decision = recovery::decide(&facts);
+        if self.around.faults.cut_at_damage && matches!(decision, Decision::Stop(_)) {
+            decision = Decision::Cut;
+        }
+        let whole = facts.whole.summary.bytes;
+        match decision {
+            Decision::Stop(damage @ Damage::Truncated { .. }) => {
+                let (index, _) = scan::rebuild(&*file, base, facts.length).map_err(OpenError::io("reading", &path))?;
+                view.closed.push_back(Closed::new(index.summary));
+                self.stop(view, base, damage);
+                return Ok(());
+            }
+            Decision::Stop(damage) => {
+                view.closed.push_back(Closed::new(facts.whole.summary));
+                self.stop(view, base, damage);
+                return Ok(());
+            }
+            Decision::Cut => {
+                file.truncate(whole).map_err(OpenError::io("cutting", &path))?;
+                self.counts.cut_bytes.add(facts.length - whole);
+                let (cut, kept) = (facts.length - whole, whole);
+                tracing::warn!(path = %path.display(), cut, kept, "cut the end, which was never synced");
+            }
+            Decision::Keep => {}
+        }
+        if facts.length > facts.vouched {
+            rewrite(&*file, facts.last_group, whole).map_err(OpenError::io("syncing", &path))?;
+        }
+        view.active = Some(Active { file, index: facts.whole });
+        Ok(())
+    }
+}
+
+/// Writes the last group again and syncs. After a failed sync the kernel may hold pages that it believes clean although
+/// the disk never got them; what is served from here on must not vanish with the power.
+fn rewrite(file: &dyn DiskFile, from: u64, to: u64) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    file.read_at(from, (to - from) as usize, &mut bytes)?;
+    if !bytes.is_empty() {
+        file.write_at(from, &mut [std::io::IoSlice::new(&bytes)])?;
+    }
+    file.sync()
+}
