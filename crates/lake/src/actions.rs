@@ -105,6 +105,9 @@ pub(crate) struct Found {
 pub(crate) fn read(table: &str, version: u64, bytes: &Bytes) -> Result<Found, LakeError> {
     let damaged = |what: String| LakeError::corrupt(table, format!("version {version} of the Delta log: {what}"));
     let actions = deltalake::logstore::get_actions(version, bytes).map_err(|error| damaged(error.to_string()))?;
+    if actions.is_empty() {
+        return Err(damaged("it is empty".to_owned()));
+    }
     let info = actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => Some(&info.info),
         _ => None,

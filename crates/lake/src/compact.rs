@@ -243,7 +243,8 @@ fn merge_rows(
     schema: &SchemaRef,
 ) -> Result<Merged, ParquetError> {
     let hand_on = move |part| parts.blocking_send(part).map_err(|_| io::Error::other("the upload has ended"));
-    let mut writer = parquet::writer(Parts::new(PART_BYTES, hand_on), schema, Effort::Thorough)?;
+    let mut parts = Parts::new(PART_BYTES, hand_on);
+    let mut writer = parquet::writer(&mut parts, schema, Effort::Thorough)?;
     let mut waiting: Vec<RecordBatch> = Vec::new();
     let (mut rows, mut waiting_rows) = (0, 0);
     while let Some(bytes) = fed.blocking_recv() {
@@ -263,8 +264,7 @@ fn merge_rows(
         rows += waiting_rows as u64;
         writer.write(&ordered(schema, &waiting)?)?;
     }
-    let footer = writer.finish()?;
-    let mut parts = writer.into_inner()?;
+    let footer = writer.close()?;
     parts.finish()?;
     Ok(Merged { bytes: parts.written, rows, footer })
 }

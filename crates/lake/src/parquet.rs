@@ -107,7 +107,8 @@ pub(crate) fn by_hour(chunks: &[Chunk]) -> BTreeMap<Hour, Slice> {
 /// Writes the rows of a slice, in their order, as one file.
 pub(crate) fn encode(chunks: &[Chunk], slice: &Slice, schema: &SchemaRef) -> Result<Encoded, ParquetError> {
     let own: Vec<usize> = (0..schema.fields().len()).collect();
-    let mut writer = writer(Vec::new(), schema, Effort::Quick)?;
+    let mut bytes = Vec::new();
+    let mut writer = writer(&mut bytes, schema, Effort::Quick)?;
     let mut rows = 0;
     for (index, part) in &slice.parts {
         let all: RecordBatch = chunks[*index].rows.project(&own)?;
@@ -118,8 +119,7 @@ pub(crate) fn encode(chunks: &[Chunk], slice: &Slice, schema: &SchemaRef) -> Res
         rows += batch.num_rows() as u64;
         writer.write(&batch)?;
     }
-    let footer = writer.finish()?;
-    let bytes = writer.into_inner()?;
+    let footer = writer.close()?;
     Ok(Encoded { bytes, rows, footer })
 }
 
