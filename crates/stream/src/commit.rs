@@ -24,7 +24,7 @@ use crate::recovery::leader_epoch;
 use crate::segment::{self, OpenSegment, log_path};
 use crate::shard::{Active, Closed, End, Shard};
 
-type Answer = Result<Range<Offset>, AppendError>;
+pub(crate) type Answer = Result<Range<Offset>, AppendError>;
 
 /// Bytes that wait in all queues of a log.
 #[derive(Debug, Default)]
@@ -190,7 +190,7 @@ impl Shard {
             late.push(Waiting { batch: waiting.batch, answer: oneshot::channel().0 });
             next = end;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(self.around.faults.late_by);
         self.commit_group(writer, late, segment_bytes);
     }
 

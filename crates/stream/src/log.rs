@@ -70,7 +70,7 @@ impl Log {
         faults: Faults,
         committers: usize,
     ) -> Result<Arc<Self>, OpenError> {
-        let dir = dir.join(FOLDER);
+        let dir = std::path::absolute(dir).map_err(OpenError::io("finding", dir))?.join(FOLDER);
         store::create_dirs(&*disk, &dir).map_err(OpenError::io("making", &dir))?;
         let path = dir.join(LOCK_FILE);
         let lock = disk.lock(&path).map_err(OpenError::io("locking", &path))?;

@@ -6,7 +6,7 @@ use base::{Millis, Offset};
 
 use crate::segment;
 use crate::shard::{Shard, StartFile, start_path};
-use crate::store;
+use crate::store::{self, Sealed};
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Shard {
             (going, start)
         };
         let disk = &*self.around.disk;
-        let note = serde_json::to_vec(&StartFile { start }).map_err(std::io::Error::other)?;
+        let note = StartFile { start, crc32c: String::new() }.seal();
         store::replace_durably(disk, &start_path(&self.dir), &note)?;
         {
             let mut view = self.view.write();

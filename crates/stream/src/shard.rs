@@ -17,8 +17,9 @@ use crate::error::{AppendError, Corrupt, OpenError};
 use crate::fault::Faults;
 use crate::index::{Index, Summary};
 use crate::recovery::{self, Decision};
+use crate::scan;
 use crate::segment::{self, log_name, log_path};
-use crate::{scan, store};
+use crate::store::{self, Sealed};
 
 /// What of a shard can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +208,13 @@ pub(crate) fn start_path(dir: &Path) -> PathBuf {
 #[serde(deny_unknown_fields)]
 pub(crate) struct StartFile {
     pub(crate) start: u64,
+    pub(crate) crc32c: String,
+}
+
+impl Sealed for StartFile {
+    fn crc(&mut self) -> &mut String {
+        &mut self.crc32c
+    }
 }
 
 /// Opening a shard: the I/O around the decision in [`recovery`].
@@ -229,7 +237,8 @@ impl Opening<'_> {
         let bases = self.bases(&names, view.start)?;
         let Some((last, earlier)) = bases.split_last() else {
             if view.start > 0 {
-                self.stop(&mut view, 0, Damage::Gap { expected: 0, found: 0 });
+                let start = view.start;
+                self.stop(&mut view, start, Damage::Missing { start });
             }
             return Ok(view);
         };
@@ -265,11 +274,7 @@ impl Opening<'_> {
         let Some(bytes) = store::read(&*self.around.disk, &path).map_err(OpenError::io("reading", &path))? else {
             return Ok(0);
         };
-        let read: Result<StartFile, _> = serde_json::from_slice(&bytes);
-        read.map(|file| file.start).map_err(|error| OpenError::Metadata {
-            path,
-            what: format!("expected the first offset kept as {{\"start\": …}}, found something else ({error})"),
-        })
+        StartFile::unseal(&bytes).map(|file| file.start).map_err(|what| OpenError::Metadata { path, what })
     }
 
     /// The base offsets of the segments, in order. Leftovers go: unfinished files, and segments that retention had
@@ -283,6 +288,9 @@ impl Opening<'_> {
         let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_log_name(name)).collect();
         bases.sort_unstable();
         let gone = bases.partition_point(|base| *base <= start).saturating_sub(1);
+        if gone > 0 {
+            disk.sync_dir(self.dir).map_err(OpenError::io("syncing", self.dir))?; // the new start before the old segments
+        }
         for base in bases.drain(..gone) {
             segment::remove(disk, self.dir, base).map_err(OpenError::io("removing", &log_path(self.dir, base)))?;
         }
@@ -346,6 +354,10 @@ impl Opening<'_> {
                 tracing::warn!(path = %path.display(), cut, kept, "cut the end, which was never synced");
             }
             Decision::Keep => {}
+        }
+        if facts.vouched == 0 {
+            // Nothing tells that the name of this file was ever synced.
+            disk.sync_dir(self.dir).map_err(OpenError::io("syncing", self.dir))?;
         }
         if facts.length > facts.vouched {
             rewrite(&*file, facts.last_group, whole).map_err(OpenError::io("syncing", &path))?;

@@ -34,17 +34,56 @@ pub(crate) fn replace_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io:
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Makes a folder and all above it, durably.
+/// A small JSON file that carries its own CRC-32C, so that a flipped bit in a number is not taken for another number.
+pub(crate) trait Sealed: serde::Serialize + serde::de::DeserializeOwned {
+    /// The field that holds the CRC-32C, as eight hexadecimal digits, of the file's compact form with this field empty.
+    fn crc(&mut self) -> &mut String;
+
+    /// The bytes of the file.
+    fn seal(mut self) -> Vec<u8> {
+        self.crc().clear();
+        *self.crc() = format!("{:08x}", crc32c::crc32c(&self.compact()));
+        serde_json::to_vec_pretty(&self).expect("numbers and ids are always JSON")
+    }
+
+    /// What the bytes say; an `Err` tells what was expected and found.
+    fn unseal(bytes: &[u8]) -> Result<Self, String> {
+        let mut read: Self = serde_json::from_slice(bytes).map_err(|error| format!("not as expected: {error}"))?;
+        let stored = std::mem::take(read.crc());
+        let computed = format!("{:08x}", crc32c::crc32c(&read.compact()));
+        if stored == computed {
+            Ok(read)
+        } else {
+            Err(format!("expected \"crc32c\": {computed:?} for what the file says, found {stored:?}"))
+        }
+    }
+
+    /// Without white space, the fields in their order.
+    fn compact(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and ids are always JSON")
+    }
+}
+
+/// Makes a folder and all above it, durably; also what an earlier attempt has made and a crash may still take back.
+/// `path` is absolute.
 pub(crate) fn create_dirs(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    let Some(parent) = path.parent() else { return Ok(()) };
     match disk.create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create_dirs(disk, parent)?;
             disk.create_dir(path)?;
+            return disk.sync_dir(parent);
         }
         made => made?,
     }
-    disk.sync_dir(parent)
+    for above in path.ancestors().skip(1) {
+        match disk.sync_dir(above) {
+            // A folder that we may not even read is none that we made.
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 fn write_unfinished(disk: &dyn Disk, path: &Path, bytes: &[u8], sync: bool) -> io::Result<PathBuf> {

@@ -21,7 +21,7 @@ use crate::partition::shard_of;
 use crate::retention::{self, Swept};
 use crate::settings::StreamSettings;
 use crate::shard::{Bounds, Shard, ShardStatus, Surroundings};
-use crate::store;
+use crate::store::{self, Sealed};
 
 /// Version of the layout on disk.
 const LAYOUT: u32 = 1;
@@ -53,6 +53,13 @@ struct Metadata {
     retention_ms: u64,
     retention_bytes: Option<u64>,
     segment_bytes: u64,
+    crc32c: String,
+}
+
+impl Sealed for Metadata {
+    fn crc(&mut self) -> &mut String {
+        &mut self.crc32c
+    }
 }
 
 impl Metadata {
@@ -65,6 +72,7 @@ impl Metadata {
             retention_ms: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
             retention_bytes: settings.retention_bytes,
             segment_bytes: settings.segment_bytes,
+            crc32c: String::new(),
         }
     }
 
@@ -81,7 +89,7 @@ impl Metadata {
         let path = dir.join(METADATA_FILE);
         let Some(bytes) = store::read(disk, &path).map_err(OpenError::io("reading", &path))? else { return Ok(None) };
         let wrong = |what| OpenError::Metadata { path: path.clone(), what };
-        let read: Self = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("not as expected: {error}")))?;
+        let read = Self::unseal(&bytes).map_err(wrong)?;
         if read.layout != LAYOUT {
             return Err(wrong(format!("expected layout {LAYOUT}, found {}", read.layout)));
         }
@@ -93,8 +101,7 @@ impl Metadata {
 
     fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         let path = dir.join(METADATA_FILE);
-        let bytes = serde_json::to_vec_pretty(self).expect("numbers and a uuid are always JSON");
-        store::replace_durably(disk, &path, &bytes).map_err(OpenError::io("writing", &path))
+        store::replace_durably(disk, &path, &self.clone().seal()).map_err(OpenError::io("writing", &path))
     }
 }
 
@@ -123,7 +130,12 @@ impl Stream {
 
     /// Opens the stream in `dir`; `None` if there is none (a crash came before it was made wholly).
     pub(crate) fn open(name: &str, dir: &Path, ground: &Ground<'_>) -> Result<Option<Self>, OpenError> {
-        let metadata = Metadata::read(&*ground.around.disk, dir)?;
+        let disk = &*ground.around.disk;
+        let metadata = Metadata::read(disk, dir)?;
+        if metadata.is_some() {
+            // The name may have been given just before a crash; from here on records will rely on it.
+            disk.sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
+        }
         metadata.map(|metadata| Self::open_with(name, dir, &metadata, ground)).transpose()
     }
 
@@ -317,6 +329,11 @@ impl Stream {
 
     fn shard(&self, shard: ShardId) -> Option<&Arc<Shard>> {
         self.shards.get(shard.0 as usize)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shard_for_test(&self, shard: ShardId) -> &Arc<Shard> {
+        self.shard(shard).expect("the test knows its shards")
     }
 
     fn shard_to_read(&self, shard: ShardId) -> Result<&Arc<Shard>, FetchError> {

@@ -78,6 +78,12 @@ pub enum Damage {
         /// Bytes there.
         found: u64,
     },
+    /// All segments are missing, although some were kept.
+    #[error("expected the segment of offset {start}, there is none")]
+    Missing {
+        /// The first offset kept.
+        start: u64,
+    },
     /// A segment is missing: the next one begins later than this one ends.
     #[error("expected the segment of offset {expected}, the next one begins at {found}")]
     Gap {
