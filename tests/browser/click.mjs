@@ -8,7 +8,7 @@ const [shopUrl, consoleUrl, pictures] = process.argv.slice(2)
 const CLICKS = 5
 const WAIT_MS = 30_000
 /** The large number of purchases, as the page holds it. */
-const NUMBER = '[data-figure="buys"]'
+const NUMBER = '[data-figure="purchases"]'
 const LOOKS = [
   ['dashboard', '#/dashboard/shop'],
   ['pipeline', '#/pipeline'],

@@ -32,8 +32,8 @@ NAMES = "['ip', 'ident', 'user', 'time', 'method', 'target', 'protocol', 'status
 db.execute(
     f"""
     create table request as
-    select text, part.status as status, split_part(part.target, '?', 1) as path,
-           case when part.agent = '' then '-' else part.agent end as agent,
+    select text, part.status as status, split_part(regexp_replace(part.target, '^https?://[^/?]*', ''), '?', 1) as path,
+           case when part.agent = '' then '-' else replace(part.agent, '\\"', '"') end as agent,
            strftime(strptime(part.time, '%d/%b/%Y:%H:%M:%S %z'), '%Y-%m-%d %H') as hour
     from (select text, regexp_extract(text, $line, {NAMES}) as part from line)
     """,
