@@ -5,6 +5,7 @@
 //   --rate N        clicks per second, 3 by default
 //   --empty         nothing has happened yet
 //   --no-dashboard  the file declares none
+//   --behind        delivery lags
 
 import { createReadStream, existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -72,7 +73,7 @@ if (!flag('empty'))
 
 // ---- queries, recognised ----
 
-const T = (name) => ({ name, type: 'Timestamp(ms)' }), S = (name) => ({ name, type: 'Utf8' }), I = (name) => ({ name, type: 'Int64' }), F = (name) => ({ name, type: 'Float64' }), B = (name) => ({ name, type: 'Boolean' })
+const T = (name) => ({ name, type: 'timestamp' }), S = (name) => ({ name, type: 'text' }), I = (name) => ({ name, type: 'bigint' }), F = (name) => ({ name, type: 'double' }), B = (name) => ({ name, type: 'boolean' })
 
 function within(sql) {
   const from = /event_time >= '([^']+)'/.exec(sql)?.[1], to = /event_time < '([^']+)'/.exec(sql)?.[1]
@@ -110,7 +111,7 @@ function answer(sql) {
   if (/group by 1/.test(sql)) return { columns: [S('product'), I('clicks')], rows: [...group(rows, (c) => c.product_name)].map(([k, all]) => [k, all.length]).sort((a, b) => b[1] - a[1]) }
   const limit = Number(/limit (\d+)/i.exec(sql)?.[1] ?? 10_000)
   const columns = [T('event_time'), S('action'), S('product_name'), F('price'), S('browser'), S('os'), S('device'), B('is_bot'), B('simulated'), S('request_id')]
-  return { columns, rows: rows.slice(-limit).reverse().map((c) => columns.map(({ name, type }) => (type.startsWith('Time') ? iso(c[name]) : c[name]))), truncated: rows.length > limit && limit === 10_000 }
+  return { columns, rows: rows.slice(-limit).reverse().map((c) => columns.map(({ name, type }) => (type === 'timestamp' ? iso(c[name]) : c[name]))), truncated: rows.length > limit && limit === 10_000 }
 }
 
 const WHERE = "where event_time >= $from and event_time < $to\n  and ($simulated or not simulated) and ($bots or not is_bot)"
@@ -126,6 +127,7 @@ const DASHBOARDS = flag('no-dashboard') ? [] : [
 ]
 
 const CATALOG = {
+  streams: [{ name: 'clicks', shards: 2 }, { name: 'orders', shards: 1 }],
   tables: [
     { schema: 'public', name: 'clicks', columns: [T('event_time'), T('arrival_time'), S('action'), S('product_id'), S('product_name'), F('price'), S('visitor'), S('browser'), S('os'), S('device'), B('is_bot'), S('referer'), B('simulated'), S('request_id'), I('year'), I('month'), I('day'), I('hour')] },
     { schema: 'system', name: 'rejected', columns: [S('table'), S('stream'), I('shard'), I('offset'), T('arrival_time'), S('reason'), S('payload')] },
@@ -149,13 +151,12 @@ function pipeline() {
   return {
     at_ms: Date.now(),
     rooms: [
-      { id: 'edge', counts: { requests: n * 2 + 811, logged: n + filtered + rejected + flight, dropped: 0, sampled_out: 0 }, rates: { requests: wave * 1.4, logged: wave * 1.31 }, lag_ms: null },
-      { id: 'collector', counts: { accepted: 0, rejected: 0 }, rates: {}, lag_ms: null },
-      { id: 'stream', counts: { records: n + filtered + rejected + flight, bytes: (n + filtered) * 412 }, rates: { records: wave * 1.31, bytes: wave * 540 }, lag_ms: 3 + random() * 2 },
-      { id: 'deliver', counts: { delivered: n, filtered, rejected, in_flight: flight }, rates: { delivered: wave, filtered: wave * 0.31, rejected: 0 }, lag_ms: 8 + random() * 20 },
-      { id: 'lake', counts: { rows: n, tail_rows: (n * 7) % 31, tail_bytes: ((n * 7) % 31) * 190, files: 212, versions: 1841 }, rates: { rows: wave }, lag_ms: 2000 + ((Date.now() / 1000) % 10) * 1000 },
-      { id: 'query', counts: { queries: 5120 + Math.floor((Date.now() - began) / 300), failed: 2 }, rates: { queries: 5 + random() * 3 }, lag_ms: 12 + random() * 9 },
-      { id: 'console', counts: { subscribers: listeners.size, events: 9120 }, rates: { events: 6 + random() * 2 }, lag_ms: null },
+      { id: 'edge', counts: { requests: n * 2 + 811, log_logged: n + filtered + rejected + flight, log_dropped: 0, log_sampled_out: 0, log_queue_lines: flight, cache_hits: n * 2, collect_accepted_records: 0 }, rates: { requests: wave * 1.4, log_logged: wave * 1.31, log_dropped: 0, cache_hits: wave * 1.3 }, lag_ms: null },
+      { id: 'stream', counts: { appended_records: n + filtered + rejected + flight, appended_bytes: (n + filtered) * 412, waiting_bytes: 0 }, rates: { appended_records: wave * 1.31, appended_bytes: wave * 540 }, lag_ms: flag('empty') ? null : 3 + random() * 2 },
+      { id: 'deliver', counts: { delivered: n, filtered, rejected, lag_ms: 9 }, rates: { delivered: wave, filtered: wave * 0.31, rejected: 0 }, lag_ms: flag('empty') ? null : flag('behind') ? 4200 : 8 + random() * 20 },
+      { id: 'lake', counts: { flushed_rows: n, tail_rows: flag('empty') ? 0 : (n * 7) % 31, tail_bytes: ((n * 7) % 31) * 190, files: 212, version: 1841 }, rates: { flushed_rows: wave }, lag_ms: flag('empty') ? null : 2000 + ((Date.now() / 1000) % 8) * 1000 },
+      { id: 'query', counts: { answered: 5120 + Math.floor((Date.now() - began) / 300), failed: 2, running: 1 }, rates: { answered: 5 + random() * 3 }, lag_ms: null },
+      { id: 'console', counts: { live_subscribers: listeners.size, live_pushes: 9120 }, rates: { live_pushes: 6 + random() * 2 }, lag_ms: null },
     ],
     ledger: [
       { table: 'clicks', stream: 'clicks', received: n + filtered + rejected + flight, delivered: n, filtered, rejected, in_flight: flight, unaccounted: 0 },
@@ -216,7 +217,7 @@ createServer(async (req, res) => {
       const stem = `/action?action=${c.action}&product_id=${c.product_id}&product_name=${encodeURIComponent(c.product_name)}&price=${c.price}`
       const payload = [(c.event_time / 1000).toFixed(3), '203.0.113.7', '200', 'GET', stem, c.request_id, `Mozilla/5.0%20(${c.os})%20${c.browser}`, '-', stem.split('?')[1]].join('\t')
       if (filter && !payload.includes(filter)) return
-      send('record', { shard: offset % 2, offset: offset++, arrival_ms: c.arrival_time, id: c.request_id, format: 'cdn', fields: '1,2,5,7,10,13,18,19,21', payload })
+      send('record', { shard: offset % 2, offset: offset++, arrival_ms: c.arrival_time, id: c.request_id, format: 'cdn', simulated: c.simulated, bytes: payload.length, fields: '1,2,5,7,10,13,18,19,21', payload })
       if (offset % 40 === 0) send('skipped', { shown: 1, of: 3 })
     }
     clicks.slice(-25).forEach(show)

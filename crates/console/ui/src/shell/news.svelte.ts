@@ -1,5 +1,6 @@
 // What a screen reader is told, politely, and what the whole page knows about its connections.
 
+import { untrack } from 'svelte'
 import type { StreamState } from '../live/stream'
 
 let said = $state('')
@@ -23,8 +24,9 @@ let states = $state.raw<Record<string, StreamState & { retryNow: () => void }>>(
 
 /** Reports the state of one of the page's streams, by name; null when it is closed for good. */
 export function report(name: string, state: StreamState | null, retryNow: () => void = () => undefined): void {
-  const before = states[name]?.name
-  const next = { ...states }
+  const known = untrack(() => states)
+  const before = known[name]?.name
+  const next = { ...known }
   if (state === null) delete next[name]
   else next[name] = { ...state, retryNow }
   states = next
