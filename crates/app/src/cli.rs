@@ -1,0 +1,340 @@
+//! What can be typed: the commands and their flags. Nothing here does anything.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use url::Url;
+
+/// Clicks become live dashboards and an open lake: one binary, one file, nothing lost, nothing counted twice.
+#[derive(Debug, Parser)]
+#[command(name = "riverrun", version, about, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Say more on stderr: -v what rooms do, -vv everything
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+
+    /// How log lines are written to stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub(crate) log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line, for collectors of logs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the demo: a shop, simulated shoppers, the whole pipeline and its console
+    Demo(Demo),
+    /// Run what FILE declares, until Ctrl-C
+    Serve(Serve),
+    /// Read FILE and explain every mistake in it
+    Check {
+        /// The file, usually riverrun.toml
+        file: PathBuf,
+    },
+    /// Send the lines of files to a stream of a running server
+    Import(Import),
+    /// Show the records of a stream as they arrive
+    Tail(Tail),
+    /// Ask a running server a question in SQL
+    Sql(Sql),
+    /// Make load, probe the disk, make data: the measuring side of `make bench`
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Keep data here and go on with it at the next start; without it, data is temporary and removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// No simulated shoppers: only your own clicks count
+    #[arg(long)]
+    pub(crate) no_shoppers: bool,
+
+    /// Clicks per second of the simulated shoppers, over the day
+    #[arg(long, value_name = "N", default_value_t = 20.0, value_parser = rate)]
+    pub(crate) rate: f64,
+
+    /// Where the shop is served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) site: SocketAddr,
+
+    /// Where the console is served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    pub(crate) console: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) plant: Plant,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The file, usually riverrun.toml
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) plant: Plant,
+}
+
+/// Mistakes put in on purpose, so that the kill test can show that it catches them.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Plant {
+    #[arg(long = "plant", value_name = "BUG", value_enum, hide = true)]
+    pub(crate) bugs: Vec<Bug>,
+}
+
+/// A mistake that can be planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bug {
+    /// The stream acknowledges records before they are on disk.
+    AckBeforeSync,
+    /// The lake's commits do not say up to which offset they go.
+    ForgetOffsets,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The running server
+    #[arg(long = "server", value_name = "URL", default_value = "http://127.0.0.1:7070", env = "RIVERRUN_SERVER")]
+    pub(crate) url: Url,
+
+    /// The server's token, if it asks for one
+    #[arg(long, value_name = "TOKEN", env = "RIVERRUN_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+/// How the lines of an imported file are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFormat {
+    /// Access log lines in Apache's combined format
+    Combined,
+    /// CDN real-time log lines: tab-separated
+    Cdn,
+    /// One JSON object per line
+    Ndjson,
+    /// Comma-separated values with a header line; each row becomes a JSON object
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Files to read, plain or .gz; - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// The stream to send to
+    #[arg(long, value_name = "S")]
+    pub(crate) stream: String,
+
+    /// How lines are read
+    #[arg(long, value_enum)]
+    pub(crate) format: ImportFormat,
+
+    /// For --format cdn: the published numbers or names of the fields on a line, separated by commas
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) fields: Option<String>,
+
+    /// Requests on their way at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) in_flight: u8,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// The stream to look at
+    pub(crate) stream: String,
+
+    /// Only records that contain this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+
+    /// Begin with up to so many records from before
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) last: u32,
+
+    /// Print each record as one JSON object with its shard, offset and arrival time
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// Aligned columns
+    Table,
+    /// Comma-separated values with a header line
+    Csv,
+    /// {"columns": […], "rows": […]}
+    Json,
+    /// One JSON object per row
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sql {
+    /// The query; - reads it from standard input
+    pub(crate) sql: String,
+
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+    pub(crate) format: SqlFormat,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Send 20-column click events, prebuilt in memory, to a stream through the collector
+    Load(BenchLoad),
+    /// Click N times a second on the site and time how long each click takes to be visible in SQL
+    Latency(BenchLatency),
+    /// Time 4 KiB and 1 MiB writes with fdatasync: the raw disk beside every other figure
+    Fdatasync {
+        /// A folder on the disk to probe
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// Seconds for each of the two sizes
+        #[arg(long, value_name = "S", default_value_t = 3)]
+        seconds: u32,
+    },
+    /// Make a data folder with N rows in the lake, and the file that serves it
+    Generate {
+        /// The folder to make; it gets a riverrun.toml
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Rows of the table `events`
+        #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+        rows: u64,
+    },
+    /// Make an empty data folder with the file that serves the events of `load`
+    File {
+        /// The folder to make; it gets a riverrun.toml
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchLoad {
+    /// The stream to send to
+    #[arg(long, value_name = "S", default_value = "events")]
+    pub(crate) stream: String,
+    /// Events per second from an open loop; without it, as fast as they are taken
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    /// Seconds to run
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    pub(crate) seconds: u32,
+    /// Events of one request
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) batch: u32,
+    /// Requests on their way at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) connections: u16,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchLatency {
+    /// The site whose request log feeds the table
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) site: Url,
+    /// The table that shows the clicks; it has the columns event_time and visitor
+    #[arg(long, value_name = "T", default_value = "clicks")]
+    pub(crate) table: String,
+    /// Clicks per second
+    #[arg(long, value_name = "N", default_value_t = 1000.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Seconds to run
+    #[arg(long, value_name = "S", default_value_t = 30)]
+    pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// A number of events per second that one process can make.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if (0.01..=100_000.0).contains(&rate) { Ok(rate) } else { Err("expected a rate from 0.01 to 100000".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_table_of_commands_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_the_design_are_understood() {
+        for line in [
+            "riverrun demo",
+            "riverrun demo --data d --no-shoppers --rate 5 --site 127.0.0.1:1 --console 127.0.0.1:2",
+            "riverrun serve riverrun.toml",
+            "riverrun check riverrun.toml",
+            "riverrun import a.log.gz - --stream access --format combined --server http://localhost:7070",
+            "riverrun tail clicks --filter buy",
+            "riverrun sql select --format csv",
+            "riverrun bench load --rate 1000",
+            "riverrun bench latency",
+            "riverrun bench fdatasync",
+            "riverrun bench generate --data d --rows 10",
+            "riverrun bench file --data d",
+            "riverrun -v --log-format json serve f --plant ack-before-sync",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "riverrun",
+            "riverrun fly",
+            "riverrun import --stream s --format combined",
+            "riverrun import f --stream s --format pdf",
+            "riverrun demo --rate 0",
+            "riverrun demo --site here",
+            "riverrun sql",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn planted_bugs_are_not_advertised() {
+        let mut serve = Cli::command().find_subcommand("serve").expect("serve is a command").clone();
+        assert!(!serve.render_long_help().to_string().contains("plant"));
+    }
+}

@@ -1,0 +1,237 @@
+//! The whole file as typed settings: every room reads its own part, and then the parts are held against each other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use base::settings::{Data, Problem, Section, Value, nearest};
+use console::{ConsoleSettings, Dashboards};
+use deliver::TableSettings;
+use edge::EdgeSettings;
+use lake::LakeSettings;
+use query::QuerySettings;
+use stream::StreamSettings;
+
+use super::{names, toml_value};
+
+/// Where data lie unless the file says otherwise, beside the file.
+const DATA_DEFAULT: &str = "riverrun-data";
+
+/// What the file may say at its top, in the order in which it is documented.
+const KNOWN: [&str; 8] = ["data", "console", "edge", "stream", "table", "query", "lake", "dashboard"];
+
+/// What the design names and this version does not have.
+const LATER: [&str; 7] = ["view", "alert", "function", "kinesis", "firehose", "kafka", "postgres"];
+
+/// What the file says, as far as it makes sense together.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The data folder.
+    pub(crate) data: PathBuf,
+    pub(crate) console: ConsoleSettings,
+    pub(crate) edges: Vec<EdgeSettings>,
+    pub(crate) streams: BTreeMap<String, StreamSettings>,
+    pub(crate) tables: Vec<TableSettings>,
+    pub(crate) query: QuerySettings,
+    pub(crate) lake: LakeSettings,
+    pub(crate) dashboards: Dashboards,
+}
+
+impl Settings {
+    /// One line that says what the file declares.
+    pub(crate) fn summary(&self) -> String {
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        [
+            "no mistakes".to_owned(),
+            count(self.edges.len(), "edge"),
+            count(self.streams.len(), "stream"),
+            count(self.tables.len(), "table"),
+            count(self.dashboards.dashboards.len(), "dashboard"),
+        ]
+        .join(", ")
+    }
+}
+
+/// Reads the text of a file that lies in `folder`.
+pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let root = toml_value::parse(text, &mut problems);
+    let places = Places(root.clone());
+    let mut parts = match root.data {
+        Data::Table(parts) => parts,
+        _ => BTreeMap::new(),
+    };
+    let console = part(&mut parts, "console", &mut problems, |section| ConsoleSettings::read(section, folder));
+    let edges = each(&mut parts, "edge", &mut problems, EdgeSettings::read);
+    let streams = each(&mut parts, "stream", &mut problems, StreamSettings::read);
+    let tables = each(&mut parts, "table", &mut problems, TableSettings::read);
+    let settings = Settings {
+        data: data(&mut parts, folder, &mut problems),
+        console: console.unwrap_or_default(),
+        edges: edges.into_values().map(|edge| from_folder(edge, folder)).collect(),
+        streams,
+        tables: tables.into_values().collect(),
+        query: part(&mut parts, "query", &mut problems, QuerySettings::read).unwrap_or_default(),
+        lake: part(&mut parts, "lake", &mut problems, LakeSettings::read).unwrap_or_default(),
+        dashboards: part(&mut parts, "dashboard", &mut problems, Dashboards::read).unwrap_or_default(),
+    };
+    unknown(parts, &mut problems);
+    together(&settings, &places, &mut problems);
+    if problems.is_empty() {
+        return Ok(settings);
+    }
+    problems.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));
+    problems.dedup();
+    Err(problems)
+}
+
+type Parts = BTreeMap<String, Value>;
+
+/// The section of that name, read by its room.
+fn part<T>(
+    parts: &mut Parts,
+    name: &str,
+    problems: &mut Vec<Problem>,
+    read: impl FnOnce(&mut Section<'_>) -> T,
+) -> Option<T> {
+    let mut section = Section::new(name, parts.remove(name)?, problems);
+    let made = read(&mut section);
+    section.finish();
+    Some(made)
+}
+
+/// All sections `[kind.NAME]`, each read by its room.
+fn each<T>(
+    parts: &mut Parts,
+    kind: &str,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(&mut Section<'_>) -> T,
+) -> BTreeMap<String, T> {
+    let Some(value) = parts.remove(kind) else { return BTreeMap::new() };
+    let mut all = Section::new(kind, value, problems);
+    let named = all.take_all();
+    all.finish();
+    let mut made = BTreeMap::new();
+    for (name, value) in named {
+        if let Some((what, remedy)) = names::problem(&name) {
+            problems.push(Problem { line: value.line, key: format!("{kind}.{name}"), what, remedy });
+            continue;
+        }
+        let mut section = Section::new(format!("{kind}.{name}"), value, problems);
+        made.insert(name, read(&mut section));
+        section.finish();
+    }
+    made
+}
+
+fn data(parts: &mut Parts, folder: &Path, problems: &mut Vec<Problem>) -> PathBuf {
+    match parts.remove("data") {
+        None => folder.join(DATA_DEFAULT),
+        Some(Value { data: Data::Text(path), .. }) if !path.is_empty() => folder.join(path),
+        Some(Value { line, .. }) => {
+            problems.push(Problem {
+                line,
+                key: "data".to_owned(),
+                what: "expected the name of a folder".to_owned(),
+                remedy: format!("Write data = \"./{DATA_DEFAULT}\""),
+            });
+            folder.join(DATA_DEFAULT)
+        }
+    }
+}
+
+/// A folder named in the file is named from where the file lies.
+fn from_folder(mut edge: EdgeSettings, folder: &Path) -> EdgeSettings {
+    if let edge::Content::Root(root) = &mut edge.content {
+        *root = folder.join(&*root);
+    }
+    edge
+}
+
+fn unknown(parts: Parts, problems: &mut Vec<Problem>) {
+    for (key, value) in parts {
+        let (what, remedy) = if LATER.contains(&key.as_str()) {
+            (
+                "is not available in this version".to_owned(),
+                "Remove it; CHANGELOG.md says what each version has".to_owned(),
+            )
+        } else {
+            let remedy = match nearest(&key, &KNOWN) {
+                Some(near) => format!("Did you mean {near}?"),
+                None => format!("Known here: {}", KNOWN.join(", ")),
+            };
+            ("is not a known key".to_owned(), remedy)
+        };
+        problems.push(Problem { line: value.line, key, what, remedy });
+    }
+}
+
+/// What no room can see alone: whether names meet, and whether doors stand in each other's way.
+fn together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
+    let streams: Vec<&str> = settings.streams.keys().map(String::as_str).collect();
+    let mut named = |name: &str, key: Vec<&str>| {
+        if name.is_empty() || streams.contains(&name) {
+            return; // an empty name was told by the room
+        }
+        let near = nearest(name, &streams).map(|near| format!("Did you mean {near:?}? Else add [stream.{name}]"));
+        problems.push(Problem {
+            line: places.line_of(&key),
+            key: key.join("."),
+            what: format!("there is no stream {name:?}"),
+            remedy: near.unwrap_or_else(|| format!("Add [stream.{name}]")),
+        });
+    };
+    for edge in &settings.edges {
+        if let Some(log) = &edge.log {
+            named(&log.stream, vec!["edge", &edge.name, "log", "stream"]);
+        }
+        for stream in &edge.collect {
+            named(stream, vec!["edge", &edge.name, "collect"]);
+        }
+    }
+    for table in &settings.tables {
+        named(&table.from, vec!["table", &table.name, "from"]);
+    }
+    doors(settings, places, problems);
+}
+
+fn doors(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
+    let console = std::iter::once((vec!["console"], settings.console.listen));
+    let edges = settings.edges.iter().map(|edge| (vec!["edge", edge.name.as_str()], edge.listen));
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    for (mut key, address) in console.chain(edges) {
+        key.push("listen");
+        let name = key.join(".");
+        if address.port() == 0 {
+            continue; // the system chooses a free one
+        }
+        if let Some(other) = taken.insert(address, name.clone()) {
+            problems.push(Problem {
+                line: places.line_of(&key),
+                key: name,
+                what: format!("{address} is already that of {other}"),
+                remedy: "Give each door a port of its own".to_owned(),
+            });
+        }
+    }
+}
+
+/// The file once more, to find the line of a key.
+struct Places(Value);
+
+impl Places {
+    /// The line of the key, or of the nearest section around it.
+    fn line_of(&self, key: &[&str]) -> usize {
+        let mut at = &self.0;
+        for part in key {
+            match &at.data {
+                Data::Table(entries) => match entries.get(*part) {
+                    Some(value) => at = value,
+                    None => break,
+                },
+                _ => break,
+            }
+        }
+        at.line
+    }
+}

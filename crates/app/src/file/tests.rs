@@ -1,0 +1,93 @@
+//! Ten mistakes, ten explanations.
+
+use std::path::Path;
+
+use super::read::settings;
+
+/// Every mistake of `text`, as `riverrun check` prints them.
+fn mistakes(text: &str) -> String {
+    match settings(text, Path::new("/etc/riverrun")) {
+        Ok(_) => "none".to_owned(),
+        Err(problems) => super::told("riverrun.toml", &problems),
+    }
+}
+
+fn expect(text: &str, expected: &str) {
+    let found = mistakes(text);
+    assert_eq!(found, expected.trim(), "\n--- found:\n{found}\n---");
+}
+
+#[test]
+fn an_empty_file_is_a_console_over_nothing() {
+    let settings = settings("", Path::new("/etc/riverrun")).expect("nothing is wrong with nothing");
+    assert_eq!(settings.data, Path::new("/etc/riverrun/riverrun-data"));
+    assert_eq!(settings.console.listen.to_string(), "127.0.0.1:7070");
+}
+
+#[test]
+fn names_in_the_file_go_from_where_it_lies() {
+    let text = "data = \"d\"\n[edge.shop]\nlisten = \"127.0.0.1:0\"\nroot = \"shop/\"\n";
+    let settings = settings(text, Path::new("/etc/riverrun")).expect("it is right");
+    assert_eq!(settings.data, Path::new("/etc/riverrun/d"));
+    let edge::Content::Root(root) = &settings.edges[0].content else { panic!("a folder") };
+    assert_eq!(root, Path::new("/etc/riverrun/shop/"));
+}
+
+#[test]
+fn ten_mistakes_are_told_at_once_each_with_its_line_and_remedy() {
+    let text = r#"dataa = "d"
+[console]
+listen = "0.0.0.0:7070"
+
+[edge.shop]
+listen = "127.0.0.1:8080"
+root = "shop/"
+
+[edge.shop.log]
+stream = "click"
+sampling_rate = 100
+fields = ["timestamp"]
+
+[edge.other]
+listen = "127.0.0.1:8080"
+root = "other/"
+
+[stream.clicks]
+shards = 0
+retention = "7 weeks"
+
+[stream."a b"]
+
+[table.clicks]
+from = "visits"
+
+[view.interest]
+sql = "select 1"
+
+[[dashboard.shop.tile]]
+title = "T"
+chart = "pie"
+sql = "select 1"
+"#;
+    let expected = r#"
+riverrun.toml:1: dataa: is not a known key; Did you mean data?
+riverrun.toml:2: console.listen: listens beyond this machine (0.0.0.0:7070) and asks nobody for a token; Add token_file = "console.token" (or token = "…") to [console], or listen on 127.0.0.1
+riverrun.toml:6: edge.shop.listen: 127.0.0.1:8080 is already that of edge.other.listen; Give each door a port of its own
+riverrun.toml:10: edge.shop.log.stream: there is no stream "click"; Did you mean "clicks"? Else add [stream.click]
+riverrun.toml:19: stream.clicks.shards: expected a whole number from 1 to 1000, found the number 0; Write for example shards = 1
+riverrun.toml:20: stream.clicks.retention: expected a duration from 1d to 365d, found the string "7 weeks"; Write a number with ms, s, m, h or d, for example retention = "1d"
+riverrun.toml:22: stream.a b: "a b" cannot be a name: it becomes a folder and part of an address; Use up to 128 letters, digits, _ - and ., beginning with a letter or digit
+riverrun.toml:25: table.clicks.from: there is no stream "visits"; Add [stream.visits]
+riverrun.toml:27: view: is not available in this version; Remove it; CHANGELOG.md says what each version has
+riverrun.toml:32: dashboard.shop.tile[0].chart: "pie" is no chart; Known charts: bar, bar-horizontal, line, number, table, latest
+riverrun.toml: 10 mistakes
+"#;
+    expect(text, expected);
+}
+
+#[test]
+fn what_is_no_toml_is_one_mistake_among_the_others() {
+    let found = mistakes("[stream.clicks]\nshards = \nretention = \"1h\"\n");
+    assert!(found.contains("riverrun.toml:2: TOML:"), "{found}");
+    assert!(found.contains("riverrun.toml:3: stream.clicks.retention:"), "{found}");
+}

@@ -1,0 +1,256 @@
+//! Running: what the file declares, put together from the top down and taken down in order.
+
+mod door;
+mod ledger;
+mod lock;
+mod pipeline;
+mod runs;
+mod watch_file;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base::{Clock, Measured, SystemClock};
+use console::{Dashboards, Pipeline, Rooms};
+use deliver::Delivery;
+use edge::Edge;
+use edge::collect::{CollectLimits, Collector};
+use lake::Lake;
+use query::Engine;
+use serde::Serialize;
+use stream::Log;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Bug, Plant};
+use crate::demo::Shopping;
+use crate::file::Settings;
+use crate::{Outcome, file, say};
+use door::Door;
+use lock::DataLock;
+
+/// How often retention is looked after.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long a clean end may take: a full tail and a slow disk. Then the process ends as it is, which loses nothing that
+/// was acknowledged.
+const STOP_MAX: Duration = Duration::from_secs(45);
+
+/// `riverrun serve FILE`.
+pub(crate) async fn serve(path: &Path, plant: &Plant) -> anyhow::Result<Outcome> {
+    let running = Running::start(file::load(path)?, plant).await?;
+    running.ready().say()?;
+    until_signal(running, path, None).await
+}
+
+/// Where the open doors are.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Ready {
+    pub(crate) console: SocketAddr,
+    pub(crate) edge: BTreeMap<String, SocketAddr>,
+}
+
+impl Ready {
+    /// One JSON line on stdout, for whoever started us: `{"ready": {"console": …, "edge": {…}}}`.
+    pub(crate) fn say(&self) -> anyhow::Result<()> {
+        say::out(&serde_json::json!({ "ready": self }).to_string()).context("stdout cannot be written")
+    }
+}
+
+/// Everything that runs.
+pub(crate) struct Running {
+    doors: Vec<Edge>,
+    console: Door,
+    deliveries: Vec<Delivery>,
+    chores: JoinSet<()>,
+    end_chores: CancellationToken,
+    reports: JoinSet<()>,
+    log: Arc<Log>,
+    dashboards: watch::Sender<Arc<Dashboards>>,
+    ready: Ready,
+    /// Last, so that the folder is free only when all else is gone.
+    _lock: DataLock,
+}
+
+impl Running {
+    /// Opens every room, doors last: what is let in finds all behind it ready.
+    pub(crate) async fn start(settings: Settings, plant: &Plant) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let lock = DataLock::take(&settings.data)?;
+        let log = open_log(&settings, &clock, plant)?;
+        let lake = open_lake(&settings, &clock, plant).await?;
+        let runs = runs::open(&lake).await?;
+        let deliveries = deliver_all(&settings, &log, &lake, &clock).await?;
+        let engine = Engine::new(settings.query.clone(), lake.clone())?;
+        for table in lake.tables() {
+            engine.add_table(table);
+        }
+        let collector = Collector::at("console", log.clone(), CollectLimits::default(), clock.clone());
+        let mut measured: Vec<Arc<dyn Measured>> = vec![lake.clone(), engine.clone(), collector.counts()];
+        measured.extend(log.streams().into_iter().map(|stream| stream as Arc<dyn Measured>));
+        measured.extend(deliveries.iter().map(|delivery| delivery.counts() as Arc<dyn Measured>));
+
+        let mut doors = Vec::new();
+        for settings in settings.edges.clone() {
+            let name = settings.name.clone();
+            let edge = Edge::start(settings, log.clone(), clock.clone()).await;
+            doors.push(edge.with_context(|| format!("the edge {name} cannot open"))?);
+        }
+        measured.extend(doors.iter().map(|edge| edge.counts() as Arc<dyn Measured>));
+
+        let ledger = Arc::new(ledger::Ledger::new(deliveries.iter().map(Delivery::counts).collect()));
+        engine.add_view("system", "ledger", ledger.clone());
+        let (dashboards, followed) = watch::channel(Arc::new(settings.dashboards.clone()));
+        let (pipeline, measured_pipeline) = watch::channel(Arc::new(Pipeline::default()));
+        let stop = CancellationToken::new();
+        let rooms = Rooms {
+            engine,
+            log: log.clone(),
+            lake: lake.clone(),
+            collector: collector.routes(),
+            measured: measured.clone(),
+            pipeline: measured_pipeline,
+            dashboards: followed,
+            clock: clock.clone(),
+            stop: stop.clone(),
+        };
+        let console = Door::open(console::router(rooms, &settings.console), settings.console.listen, stop)?;
+        let edge = doors.iter().map(|edge| (edge.counts().name().to_owned(), edge.local_addr())).collect();
+        let ready = Ready { console: console.local_addr(), edge };
+
+        let end_chores = CancellationToken::new();
+        let mut chores = JoinSet::new();
+        let mut reports = JoinSet::new();
+        chores.spawn(pipeline::measure(measured, ledger, clock, pipeline));
+        chores.spawn(sweep(log.clone()));
+        maintain(lake, runs, end_chores.clone(), &mut reports);
+        Ok(Self { doors, console, deliveries, chores, end_chores, reports, log, dashboards, ready, _lock: lock })
+    }
+
+    /// Where the open doors are.
+    pub(crate) fn ready(&self) -> Ready {
+        self.ready.clone()
+    }
+
+    /// Closes the doors, lets what is inside flow to its end, closes the rooms.
+    async fn stop(mut self) {
+        let edges = futures::future::join_all(self.doors.into_iter().map(Edge::stop));
+        tokio::join!(self.console.stop(), edges);
+        // Nothing comes in any more: what the stream holds goes into the lake.
+        futures::future::join_all(self.deliveries.into_iter().map(Delivery::stop)).await;
+        self.end_chores.cancel();
+        self.chores.shutdown().await;
+        while self.reports.join_next().await.is_some() {}
+        let log = self.log;
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+    }
+}
+
+fn open_log(settings: &Settings, clock: &Arc<dyn Clock>, plant: &Plant) -> anyhow::Result<Arc<Log>> {
+    let acknowledge_before_sync = plant.bugs.contains(&Bug::AckBeforeSync);
+    let faults = stream::Faults { acknowledge_before_sync, ..stream::Faults::default() };
+    let log = Log::open_with(&settings.data, clock.clone(), faults)?;
+    for (name, stream) in &settings.streams {
+        log.ensure(name, stream)?;
+    }
+    Ok(log)
+}
+
+async fn open_lake(settings: &Settings, clock: &Arc<dyn Clock>, plant: &Plant) -> anyhow::Result<Arc<Lake>> {
+    let forget_offsets_in_commit = plant.bugs.contains(&Bug::ForgetOffsets);
+    let faults = lake::Faults { forget_offsets_in_commit, ..lake::Faults::default() };
+    Ok(Lake::open_with(&settings.data.join("lake"), settings.lake.clone(), clock.clone(), faults).await?)
+}
+
+async fn deliver_all(
+    settings: &Settings,
+    log: &Arc<Log>,
+    lake: &Arc<Lake>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<Delivery>> {
+    let mut deliveries = Vec::new();
+    for table in &settings.tables {
+        let stream = log.stream(&table.from).with_context(|| format!("there is no stream {}", table.from))?;
+        let started = Delivery::start(table.clone(), stream, lake.clone(), clock.clone()).await;
+        deliveries.push(started.with_context(|| format!("the table {} cannot be delivered to", table.name))?);
+    }
+    Ok(deliveries)
+}
+
+async fn sweep(log: Arc<Log>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        let log = log.clone();
+        // Retention deletes files: off the threads that answer.
+        let _ = tokio::task::spawn_blocking(move || log.sweep()).await;
+    }
+}
+
+/// Keeps the lake in shape until `end`, and writes down what was done.
+fn maintain(lake: Arc<Lake>, runs: Arc<lake::Table>, end: CancellationToken, tasks: &mut JoinSet<()>) {
+    let (sender, reports) = mpsc::channel(runs::WAITING_MAX);
+    tasks.spawn(runs::keep(runs, reports));
+    tasks.spawn(async move {
+        let told = |report: lake::RunReport| {
+            tracing::debug!(table = report.table, kind = %report.kind, files_before = report.files_before, files_after = report.files_after, "maintenance");
+            if let Some(error) = &report.error {
+                tracing::warn!(table = report.table, kind = %report.kind, error, "maintenance failed");
+            }
+            if sender.try_send(report).is_err() {
+                tracing::warn!("a maintenance run could not be kept for system.runs: too many wait");
+            }
+        };
+        lake.maintain(end.cancelled(), told).await;
+    });
+}
+
+/// Runs until SIGINT or SIGTERM, then ends cleanly; a second signal ends at once.
+pub(crate) async fn until_signal(running: Running, path: &Path, shoppers: Option<Shopping>) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::listen()?;
+    let following = tokio::spawn(watch_file::follow(path.to_owned(), running.dashboards.clone()));
+    signals.next().await;
+    say::note("riverrun: ending cleanly; once more to end at once");
+    following.abort();
+    let ending = async {
+        if let Some(shoppers) = shoppers {
+            shoppers.stop().await;
+        }
+        running.stop().await;
+    };
+    tokio::select! {
+        () = ending => Ok(Outcome::Done),
+        () = signals.next() => anyhow::bail!("ended at once: what was acknowledged is on disk, and the next start goes on from there"),
+        () = tokio::time::sleep(STOP_MAX) => {
+            anyhow::bail!("not ended cleanly within {STOP_MAX:?}: what was acknowledged is on disk, and the next start goes on from there")
+        }
+    }
+}
+
+/// The signals that ask us to end.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let cannot = "signals cannot be listened to";
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context(cannot)?,
+            terminate: signal(SignalKind::terminate()).context(cannot)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
