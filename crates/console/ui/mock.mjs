@@ -2,7 +2,7 @@
 // `npm run dev`. It answers the HTTP API with plausible, moving data. No engine: queries are recognised, not executed.
 //
 //   --port N        7070 by default
-//   --rate N        clicks per second, 3 by default
+//   --rate N        clicks per second, 0.6 by default
 //   --empty         nothing has happened yet
 //   --no-dashboard  the file declares none
 //   --behind        delivery lags
@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url'
 const flag = (name) => process.argv.includes(`--${name}`)
 const option = (name, fallback) => (flag(name) ? Number(process.argv[process.argv.indexOf(`--${name}`) + 1]) : fallback)
 const PORT = option('port', 7070)
-const RATE = option('rate', 3)
+const RATE = option('rate', 0.6)
 const DIST = join(fileURLToPath(new URL('.', import.meta.url)), 'dist')
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -38,7 +38,7 @@ const product = () => {
 }
 const daylight = (at) => 0.25 + Math.max(0, Math.sin(((at % DAY) / DAY) * 2 * Math.PI - 1.9)) + 0.5 * Math.max(0, Math.sin(((at % DAY) / HOUR - 17) / 2.2))
 
-let version = 100
+let version = 100, pushed = 100
 const clicks = []
 let serial = 0
 function click(at) {
@@ -54,7 +54,7 @@ function click(at) {
 }
 if (!flag('empty')) {
   const now = Date.now()
-  for (let at = now - 8 * DAY; at < now; at += MINUTE) for (let n = daylight(at) * 6 * random() * 2; n > 1; n -= 1) click(at + Math.floor(random() * MINUTE))
+  for (let at = now - 8 * DAY; at < now; at += MINUTE) for (let n = daylight(at) * 22 * random() * 2; n > 1; n -= 1) click(at + Math.floor(random() * MINUTE))
   clicks.sort((a, b) => a.event_time - b.event_time)
 }
 const iso = (at) => new Date(at).toISOString().replace('Z', '')
@@ -68,7 +68,8 @@ if (!flag('empty'))
       for (const tail of tails) tail(clicks.at(-1))
       version += 1
     }
-    for (const listener of listeners) listener()
+    if (version !== pushed) for (const listener of listeners) listener()
+    pushed = version
   }, 100)
 
 // ---- queries, recognised ----

@@ -28,6 +28,10 @@ export function optionOf(picture: Picture, look: Look): Record<string, unknown> 
   const labels = picture.times?.map((at, i) => axisWords(picture, at, i === 0)) ?? picture.categories ?? []
   const shown = picture.series.map((series, i) => ({ series, place: i })).filter(({ series }) => !look.hidden.has(series.name))
   const top = shown.length - 1
+  // A hair of background between the layers keeps neighbours apart without relying on hue, where they are thick enough.
+  const highest = Math.max(1, ...labels.map((_, i) => shown.reduce((sum, { series }) => sum + (series.values[i] ?? 0), 0)))
+  const layers = shown.flatMap(({ series }) => series.values.filter((value) => value > 0))
+  const thickness = layers.length === 0 ? 0 : (layers.reduce((sum, value) => sum + value, 0) / layers.length / highest) * 250
   const text = { color: colours.quiet, fontFamily: colours.sans, fontSize: 11 }
   return {
     animation: false,
@@ -70,8 +74,7 @@ export function optionOf(picture: Picture, look: Look): Record<string, unknown> 
             color,
             barCategoryGap: '22%',
             barMaxWidth: 64,
-            // A hair of background between the layers keeps neighbours apart without relying on hue.
-            itemStyle: { borderColor: colours.surface, borderWidth: 0.6, borderRadius: i === top ? [2, 2, 0, 0] : 0 },
+            itemStyle: { borderColor: colours.surface, borderWidth: shown.length > 1 && thickness > 7 ? 0.6 : 0, borderRadius: i === top ? [2, 2, 0, 0] : 0 },
             emphasis: { disabled: true },
             large: false,
           }

@@ -19,7 +19,7 @@ export const FACES: Face[] = [
   { id: 'edge', name: 'edge', does: 'serves the site, logs each request, takes in records', rate: ['requests'], unit: 'requests/s', also: { count: ['log_queue_lines'], words: 'waiting' } },
   { id: 'stream', name: 'stream', does: 'keeps every record on disk, in order, to be replayed', rate: ['appended_records', 'records'], unit: 'records/s', also: { count: ['waiting_bytes'], words: 'bytes waiting' } },
   { id: 'deliver', name: 'deliver', does: 'turns records into rows, exactly once', rate: ['delivered', 'delivered_records', 'delivered_rows', 'rows', 'records'], unit: 'rows/s', also: null },
-  { id: 'lake', name: 'lake', does: 'Parquet files in an open table, committed every few seconds', rate: ['flushed_rows', 'rows'], unit: 'rows/s committed', also: { count: ['files'], words: 'files' } },
+  { id: 'lake', name: 'lake', does: 'Parquet files in an open table, committed every few seconds; the rate is that of the last half minute', rate: ['flushed_rows', 'rows'], unit: 'rows/s', also: { count: ['files'], words: 'files' } },
   { id: 'query', name: 'query', does: 'SQL over the lake and the rows not yet in it', rate: ['answered', 'received', 'queries'], unit: 'queries/s', also: { count: ['running'], words: 'running' } },
   { id: 'console', name: 'console', does: 'these pages: results pushed when they change', rate: ['live_pushes', 'pushes', 'events'], unit: 'pushes/s', also: { count: ['live_subscribers', 'subscribers'], words: 'live queries' } },
 ]

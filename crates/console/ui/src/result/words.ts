@@ -20,7 +20,7 @@ export function unitOf(name: string): string {
 /** `top_products` → `Top products`; a unit at the end is left out, since the values carry it. */
 export function labelOf(name: string): string {
   const words = name.replace(/_(eur|usd|gbp|pct)$/i, '').replaceAll('_', ' ').trim()
-  return words === '' ? name : words.charAt(0).toUpperCase() + words.slice(1)
+  return words === '' ? name : (words.charAt(0).toUpperCase() + words.slice(1)).replace(/\b(id|os|ip|url|sql|us|ms)\b/gi, (word) => (/^(us|ms)$/i.test(word) ? word.toLowerCase() : word.toUpperCase()))
 }
 
 /** A number with its unit. `brief` is for axes and narrow places: 12.3K. */
