@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../crates/console/ui"
 stamp=dist/.built-from
 sources() {
-    find . \( -name node_modules -o -name dist -o -name test-results \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum
+    find . \( -name node_modules -o -name dist -o -name pictures \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum
 }
 now=$(sources | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$now" ] && [ -f dist/index.html ]; then
