@@ -49,9 +49,10 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Closed segments kept open with their index, for all streams of a log: 64 × 256 KiB of index.
 pub(crate) const OPEN_SEGMENTS_MAX: usize = 64;
 
-/// Threads that commit. Each is asleep in `fdatasync` most of the time; several, so that the disk merges the flushes of
-/// many shards.
-pub(crate) const COMMITTERS: usize = 4;
+/// Threads that commit. Each is asleep in `fdatasync` most of the time; many, because the file system merges syncs of
+/// many files that run at once: 1,000 busy shards took 15,000 appends/s with 16, 8,000 with 4, 74 with one, and no more
+/// with 48.
+pub(crate) const COMMITTERS: usize = 16;
 
 /// Space reserved ahead of the end of a segment, least and most: growing a file by reserved blocks makes its sync
 /// cheaper, and an idle shard must not hold much.

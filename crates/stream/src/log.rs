@@ -62,8 +62,12 @@ impl Log {
         Self::open_on(Arc::new(RealDisk), dir, clock, faults, COMMITTERS)
     }
 
-    /// Like [`Log::open_with`], on any disk. Without `committers` nothing is written until [`Log::step`].
-    pub(crate) fn open_on(
+    /// Like [`Log::open_with`], on any disk and with so many threads that commit: for simulations. Without any, what
+    /// waits is written when the log is closed.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
         clock: Arc<dyn Clock>,

@@ -1,6 +1,6 @@
 //! Compression of the records of a batch, by the codec numbers of the format.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 
 use super::header::Damage;
 use crate::limit::INFLATED_BYTES_MAX;
@@ -46,23 +46,30 @@ impl Compression {
 pub(crate) fn inflate(codec: i16, bytes: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
     match codec {
         0 => Ok(None),
-        3 => bounded(lz4_flex::frame::FrameDecoder::new(bytes)),
+        3 => bounded(lz4_flex::frame::FrameDecoder::new(bytes), bytes.len()),
         4 => {
             let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
-            bounded(decoder.map_err(|error| Damage::Inflate(error.to_string()))?)
+            let decoder = decoder.map_err(|error| Damage::Inflate(error.to_string()))?;
+            bounded(BufReader::with_capacity(64 * 1024, decoder), bytes.len())
         }
         other => Err(Damage::Codec(other)),
     }
 }
 
-fn bounded(source: impl Read) -> Result<Option<Vec<u8>>, Damage> {
-    let mut inflated = Vec::new();
-    source
-        .take(INFLATED_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut inflated)
-        .map_err(|error| Damage::Inflate(error.to_string()))?;
-    if inflated.len() > INFLATED_BYTES_MAX {
-        return Err(Damage::Inflate(format!("more than {INFLATED_BYTES_MAX} bytes")));
+/// All of `source`, unless it is more than a batch may inflate to.
+fn bounded(mut source: impl BufRead, deflated: usize) -> Result<Option<Vec<u8>>, Damage> {
+    const LIKELY_RATIO: usize = 4;
+    let mut inflated = Vec::with_capacity((deflated * LIKELY_RATIO).min(INFLATED_BYTES_MAX));
+    loop {
+        let part = source.fill_buf().map_err(|error| Damage::Inflate(error.to_string()))?;
+        if part.is_empty() {
+            return Ok(Some(inflated));
+        }
+        if inflated.len() + part.len() > INFLATED_BYTES_MAX {
+            return Err(Damage::Inflate(format!("more than {INFLATED_BYTES_MAX} bytes")));
+        }
+        inflated.extend_from_slice(part);
+        let taken = part.len();
+        source.consume(taken);
     }
-    Ok(Some(inflated))
 }

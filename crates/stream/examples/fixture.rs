@@ -1,0 +1,32 @@
+//! Writes the log that `fixtures/layout-N` keeps: `cargo run --release -p stream --example fixture -- DIR`. To be run once
+//! per layout, never again for one that was released.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::{Millis, ShardId, SystemClock};
+use stream::{Batch, Compression, Log, RecordRef, StreamSettings};
+
+#[tokio::main]
+async fn main() {
+    let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "fixture".to_owned()));
+    let log = Log::open(&dir, Arc::new(SystemClock)).unwrap();
+    let settings = StreamSettings { shards: 2, segment_bytes: 2000, ..StreamSettings::default() };
+    let stream = log.ensure("clicks", &settings).unwrap();
+    for shard in 0..2 {
+        for first in (0..40).step_by(4) {
+            let compression = [Compression::None, Compression::Lz4, Compression::Zstd][first as usize / 4 % 3];
+            let mut builder = Batch::builder().compression(compression);
+            for offset in first..first + 4 {
+                let value = format!("{shard}:{offset}").repeat(10);
+                let timestamp = Millis(1_700_000_000_000 + offset);
+                let headers: &[(&[u8], &[u8])] = &[(b"format", b"json")];
+                builder.push(RecordRef { timestamp, key: Some(b"key"), value: value.as_bytes(), headers }).unwrap();
+            }
+            stream.append(ShardId(shard), builder.finish()).await.unwrap();
+        }
+    }
+    std::fs::write(dir.join("uuid.txt"), stream.uuid().to_string()).unwrap();
+    log.close();
+}
