@@ -1,8 +1,8 @@
 //! The pages, embedded in the binary: `ui/dist` as Vite built it.
 //!
 //! Files below `assets/` carry a hash of their content in their name and may be kept for ever; everything else is asked
-//! for again with its ETag. A file with a `.br` or `.gz` beside it is sent as that to who accepts it; what has none is
-//! compressed on the way by the layer around these routes.
+//! for again with its ETag. The build puts a `.br` and a `.gz` beside every file that gains from it; they are sent as they
+//! lie there to who accepts them.
 
 use std::sync::Arc;
 

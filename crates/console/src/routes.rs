@@ -8,7 +8,6 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::{HeaderValue, Method, header};
-use tower_http::compression::CompressionLayer;
 
 use crate::rooms::{Console, Rooms};
 use crate::settings::ConsoleSettings;
@@ -71,11 +70,8 @@ pub fn router(rooms: Rooms, settings: &ConsoleSettings) -> Router {
         api = api.route(route.path, handler);
     }
     let api = api.layer(DefaultBodyLimit::max(api::sql::SQL_BYTES_MAX)).with_state(console.clone());
-    let pages = Router::new()
-        .route("/login", post(guard::login))
-        .fallback(pages::page)
-        .layer(CompressionLayer::new())
-        .with_state(console.guard.clone());
+    let pages =
+        Router::new().route("/login", post(guard::login)).fallback(pages::page).with_state(console.guard.clone());
     let collector = console.rooms.collector.clone().layer(check_token);
     pages.merge(api).merge(collector).layer(from_fn_with_state(console.guard.clone(), guard::check_place)).layer(
         from_fn(|request: axum::extract::Request, next: axum::middleware::Next| async move {

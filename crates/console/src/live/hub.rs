@@ -158,15 +158,19 @@ async fn compute(hub: Arc<Hub>, sql: Arc<str>, sender: Arc<watch::Sender<Option<
             table.mark_unchanged();
         }
         let took = run_once(&hub, &sql, &sender).await;
-        let rest = (took * REST_PER_RUN).max(REST_MIN);
         tokio::select! {
-            () = async { tokio::time::sleep(rest).await; wakes.wait().await; } => {}
+            () = async { tokio::time::sleep(rest_after(took)).await; wakes.wait().await; } => {}
             () = sender.closed() => {}
         }
         if sender.receiver_count() == 0 && hub.leave(&sql, &sender) {
             return;
         }
     }
+}
+
+/// How long a query rests after a run.
+fn rest_after(took: Duration) -> Duration {
+    (took * REST_PER_RUN).max(REST_MIN)
 }
 
 /// Runs the query and publishes what differs; gives how long it took.

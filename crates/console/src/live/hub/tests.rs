@@ -1,42 +1,64 @@
-//! The hub against a source that counts, on a clock that only moves when nothing else can.
+//! The hub over a source that says what it is told and counts how often it was asked.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
-/// Answers with how often it ran, or with what it is told.
-struct Counting {
+/// Long enough for anything that is going to happen, on the busiest machine.
+const IN_TIME: Duration = Duration::from_secs(30);
+
+/// Answers with what it is told, once it is let.
+struct Told {
     runs: AtomicU64,
+    says: AtomicU64,
     change: watch::Sender<u64>,
-    run_takes: Duration,
-    constant: bool,
+    /// A run ends when it gets a turn.
+    turns: Arc<Semaphore>,
 }
 
-impl Counting {
-    fn new(run_takes: Duration, constant: bool) -> Arc<Self> {
-        Arc::new(Self { runs: AtomicU64::new(0), change: watch::channel(0).0, run_takes, constant })
+impl Told {
+    /// A source whose runs end at once.
+    fn quick() -> Arc<Self> {
+        let turns = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Arc::new(Self { runs: AtomicU64::new(0), says: AtomicU64::new(0), change: watch::channel(0).0, turns })
+    }
+
+    /// A source whose runs end one by one, as [`Told::let_one_end`] says.
+    fn held() -> Arc<Self> {
+        let turns = Arc::new(Semaphore::new(0));
+        Arc::new(Self { runs: AtomicU64::new(0), says: AtomicU64::new(0), change: watch::channel(0).0, turns })
     }
 
     fn runs(&self) -> u64 {
         self.runs.load(Ordering::SeqCst)
     }
 
+    /// Says something else from now on.
+    fn say(&self, what: u64) {
+        self.says.store(what, Ordering::SeqCst);
+        self.change();
+    }
+
     fn change(&self) {
         self.change.send_modify(|changes| *changes += 1);
     }
+
+    fn let_one_end(&self) {
+        self.turns.add_permits(1);
+    }
 }
 
-impl Source for Counting {
+impl Source for Told {
     fn run(&self, sql: Arc<str>) -> BoxFuture<'static, Result<Rows, ApiError>> {
-        let run = self.runs.fetch_add(1, Ordering::SeqCst) + 1;
-        let shown = if self.constant { 0 } else { run };
-        let takes = self.run_takes;
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        let says = self.says.load(Ordering::SeqCst);
+        let turns = self.turns.clone();
         Box::pin(async move {
-            tokio::time::sleep(takes).await;
+            turns.acquire().await.expect("nobody closes it").forget();
             if sql.contains("wrong") {
-                return Err(ApiError::new(ErrorKind::Invalid, format!("wrong {shown}"), ""));
+                return Err(ApiError::new(ErrorKind::Invalid, format!("wrong {says}"), ""));
             }
-            Ok(Rows { json: Bytes::from(format!("\"rows\":[[{shown}]]")), truncated: false })
+            Ok(Rows { json: Bytes::from(says.to_string()), truncated: false })
         })
     }
 
@@ -49,92 +71,114 @@ impl Source for Counting {
     }
 }
 
-fn shown(subscription: &mut Subscription) -> String {
-    let latest = subscription.latest.borrow_and_update();
-    let rows = latest.as_ref().and_then(|latest| latest.outcome.as_ref().ok());
-    rows.map(|rows| String::from_utf8_lossy(&rows.json).into_owned()).unwrap_or_default()
+/// The next result: its version and what it says.
+async fn next(look: &mut Subscription) -> (u64, String) {
+    let changed = tokio::time::timeout(IN_TIME, look.latest.changed()).await;
+    changed.expect("a result in time").expect("the computation lives while somebody looks");
+    shown(look)
 }
 
-async fn next(subscription: &mut Subscription) -> String {
-    subscription.latest.changed().await.expect("the computation lives while somebody looks");
-    shown(subscription)
+fn shown(look: &mut Subscription) -> (u64, String) {
+    let latest = look.latest.borrow_and_update().clone().expect("there is a result");
+    let said = match latest.outcome {
+        Ok(rows) => String::from_utf8_lossy(&rows.json).into_owned(),
+        Err(error) => error.message,
+    };
+    (latest.version, said)
 }
 
-#[tokio::test(start_paused = true)]
+async fn until(what: impl Fn() -> bool) {
+    let waited = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(IN_TIME, waited).await.expect("it happens in time");
+}
+
+#[tokio::test]
 async fn two_who_look_at_the_same_query_share_one_computation() {
-    let source = Counting::new(Duration::ZERO, false);
+    let source = Told::quick();
     let hub = Hub::new(source.clone());
     let mut one = hub.subscribe("select 1").expect("there is room");
-    assert_eq!(next(&mut one).await, "\"rows\":[[1]]");
+    assert_eq!(next(&mut one).await, (1, "0".into()));
     let mut two = hub.subscribe("select 1").expect("there is room");
-    assert_eq!(shown(&mut two), "\"rows\":[[1]]", "the latest is there at once");
-    source.change();
-    assert_eq!(next(&mut one).await, "\"rows\":[[2]]");
-    assert_eq!(next(&mut two).await, "\"rows\":[[2]]");
+    assert_eq!(shown(&mut two), (1, "0".into()), "the latest is there at once");
+    source.say(7);
+    assert_eq!(next(&mut one).await, (2, "7".into()));
+    assert_eq!(next(&mut two).await, (2, "7".into()));
     assert_eq!(source.runs(), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn changes_that_come_fast_are_taken_together_and_none_is_missed() {
-    let source = Counting::new(Duration::from_millis(200), false);
+#[tokio::test]
+async fn changes_while_a_run_is_under_way_are_taken_together_and_none_is_missed() {
+    let source = Told::held();
     let hub = Hub::new(source.clone());
     let mut look = hub.subscribe("select 1").expect("there is room");
-    next(&mut look).await;
-    let begun = Instant::now();
-    for _ in 0..100 {
-        source.change();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    while tokio::time::timeout(Duration::from_secs(5), next(&mut look)).await.is_ok() {}
-    let runs = source.runs();
-    assert!((2..=4).contains(&runs), "one second of changes, 200 ms a run and 400 ms of rest: {runs} runs");
-    assert!(begun.elapsed() > Duration::from_secs(5));
+    until(|| source.runs() == 1).await;
+    (1..=50).for_each(|what| source.say(what));
+    source.let_one_end();
+    assert_eq!(next(&mut look).await, (1, "0".into()), "the run that began before the changes");
+    until(|| source.runs() == 2).await;
+    source.let_one_end();
+    assert_eq!(next(&mut look).await, (2, "50".into()), "one run for fifty changes, and it saw the last");
+    source.say(51);
+    source.let_one_end();
+    assert_eq!(next(&mut look).await, (3, "51".into()));
+    assert_eq!(source.runs(), 3, "no run without a change");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_result_that_stays_the_same_is_not_pushed_again() {
-    let source = Counting::new(Duration::ZERO, true);
+    let source = Told::quick();
     let hub = Hub::new(source.clone());
     let mut look = hub.subscribe("select 1").expect("there is room");
-    next(&mut look).await;
+    assert_eq!(next(&mut look).await.0, 1);
     source.change();
-    assert!(tokio::time::timeout(Duration::from_secs(2), next(&mut look)).await.is_err());
-    assert_eq!(source.runs(), 2, "it ran, and said nothing new");
+    until(|| source.runs() == 2).await;
+    source.say(7);
+    assert_eq!(next(&mut look).await, (2, "7".into()), "version 2 is the second different result");
+    assert_eq!(source.runs(), 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_query_nobody_looks_at_any_more_is_forgotten() {
-    let source = Counting::new(Duration::ZERO, false);
-    let hub = Hub::new(source.clone());
-    let mut look = hub.subscribe("select 1").expect("there is room");
-    next(&mut look).await;
-    drop(look);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(hub.queries.lock().is_empty());
-    assert_eq!(hub.counts.subscribers.get(), 0);
-    source.change();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(source.runs(), 1);
-    assert!(hub.subscribe("select 1").is_ok(), "and can be looked at again");
-}
-
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_error_is_a_result_that_is_shown_once() {
-    let source = Counting::new(Duration::ZERO, true);
+    let source = Told::quick();
     let hub = Hub::new(source.clone());
     let mut look = hub.subscribe("wrong").expect("there is room");
-    look.latest.changed().await.expect("the computation lives");
-    assert!(look.latest.borrow_and_update().as_ref().is_some_and(|latest| latest.outcome.is_err()));
+    assert_eq!(next(&mut look).await, (1, "wrong 0".into()));
     source.change();
-    assert!(tokio::time::timeout(Duration::from_secs(2), look.latest.changed()).await.is_err());
+    until(|| source.runs() == 2).await;
+    source.say(1);
+    assert_eq!(next(&mut look).await, (2, "wrong 1".into()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
+async fn a_query_nobody_looks_at_any_more_is_forgotten_and_its_run_dropped() {
+    let source = Told::held();
+    let hub = Hub::new(source.clone());
+    let look = hub.subscribe("select 1").expect("there is room");
+    until(|| source.runs() == 1).await;
+    drop(look);
+    until(|| hub.queries.lock().is_empty()).await;
+    assert_eq!(hub.counts.subscribers.get(), 0);
+    source.let_one_end();
+    let mut again = hub.subscribe("select 1").expect("and can be looked at again");
+    assert_eq!(next(&mut again).await.0, 1, "from the beginning");
+}
+
+#[tokio::test]
 async fn beyond_the_limits_a_look_is_refused_as_throttled() {
-    let hub = Hub::new(Counting::new(Duration::ZERO, true));
+    let hub = Hub::new(Told::quick());
     let looks: Vec<_> = (0..QUERIES_MAX).map(|n| hub.subscribe(&format!("select {n}"))).collect();
     assert!(looks.iter().all(Result::is_ok));
     let refused = hub.subscribe("one more").err().expect("there is no room");
     assert_eq!(refused.error_kind, ErrorKind::Throttled);
     assert!(hub.subscribe("select 1").is_ok(), "a look at a known query needs no new computation");
+}
+
+#[test]
+fn a_query_is_busy_at_most_a_third_of_the_time_and_rests_a_tenth_of_a_second_at_least() {
+    let ms = Duration::from_millis;
+    assert_eq!([ms(0), ms(50), ms(51), ms(900)].map(rest_after), [ms(100), ms(100), ms(102), ms(1800)]);
 }
