@@ -60,7 +60,7 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
 
 /// Reads what the saved index does not vouch for.
 pub(crate) fn examine(file: &dyn DiskFile, saved: Index, salt: u32) -> io::Result<Facts> {
-    let length = file.len()?;
+    let length = file.length()?;
     let vouched = saved.summary.bytes;
     let mut facts =
         Facts { whole: saved, length, vouched, damage: None, synced_behind: false, last_group: vouched.min(length) };

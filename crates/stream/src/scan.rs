@@ -9,6 +9,9 @@ use crate::index::Index;
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
+/// A batch's header and all its bytes, or why there is none.
+pub(crate) type Scanned<'s> = Result<(Header, &'s [u8]), Damage>;
+
 /// Walks over the batches of a file.
 pub(crate) struct Scanner<'f> {
     file: &'f dyn DiskFile,
@@ -30,7 +33,7 @@ impl<'f> Scanner<'f> {
     }
 
     /// The next batch with its CRC checked; `None` at the limit. After damage the position stays where it is.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Result<(Header, &[u8]), Damage>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Scanned<'_>>> {
         if self.position >= self.limit {
             return Ok(None);
         }

@@ -302,7 +302,7 @@ impl Opening<'_> {
         let disk = &*self.around.disk;
         let path = log_path(self.dir, base);
         let file = disk.open(&path, false).map_err(OpenError::io("opening", &path))?;
-        let length = file.len().map_err(OpenError::io("reading", &path))?;
+        let length = file.length().map_err(OpenError::io("reading", &path))?;
         if let Some(summary) = segment::load_summary(disk, self.dir, base)
             && (summary.bytes, summary.end) == (length, end)
         {

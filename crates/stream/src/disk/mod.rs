@@ -62,7 +62,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// What the system says.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 
     /// Appends to `into` up to `max` bytes that lie from byte `at` on; fewer only at the end of the file.
     ///

@@ -1,5 +1,7 @@
 //! The sweep: a crash after every operation, and what a disk can do besides.
 
+use std::path::PathBuf;
+
 use proptest::prelude::*;
 
 use super::disk::{Crash, FailedSync, SimDisk};
@@ -232,8 +234,14 @@ fn run(events: &[(Event, Option<u64>)]) -> Check {
     Ok(())
 }
 
+/// 2,000 lives, or as many as `PROPTEST_CASES` says for a long run.
+fn seeds() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2000);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(seeds())]
     #[test]
     fn any_life_with_any_crashes_keeps_every_promise(
         events in proptest::collection::vec((event(), proptest::option::weighted(0.15, 0u64..6)), 1..16)
@@ -329,13 +337,8 @@ fn the_bit_flips_catch_cutting_at_damage_and_serving_without_the_crc() {
 fn any_truncated_file_is_told_or_was_never_vouched_for() {
     for crashed in [false, true] {
         let world = small(crashed);
-        let last = world
-            .disk
-            .files()
-            .into_iter()
-            .map(|(path, _)| path)
-            .filter(|path| path.extension().is_some_and(|e| e == "log"))
-            .next_back();
+        let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+        let last = world.disk.files().into_iter().map(|(path, _)| path).rfind(is_log);
         for (path, bytes) in world.disk.files() {
             for length in 0..bytes {
                 let disk = world.disk.copy();
