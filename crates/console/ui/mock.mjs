@@ -171,6 +171,7 @@ function pipeline() {
 const json = (res, body, status = 200) => res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
 function live(req, res) {
   res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+  res.flushHeaders()
   const beat = setInterval(() => res.write(': here\n\n'), 15_000)
   req.on('close', () => clearInterval(beat))
   return (event, data) => res.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)

@@ -152,7 +152,11 @@ impl Table {
             None => clash.then(|| "changed its columns at the same time".to_owned()),
         };
         if let Some(what) = what {
+            // The version is another's for good: what this commit was to add never comes.
             state.unsettled = None;
+            for file in &commit.effect.added {
+                state.in_flight.remove(&file.path);
+            }
             return Err(LakeError::Conflict { table: self.name.clone(), version, what });
         }
         state.check_fence(&self.name)

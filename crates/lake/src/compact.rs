@@ -2,8 +2,9 @@
 //!
 //! Flushes every few seconds write small files; queries want large ones. Which files are merged is decided by
 //! [`plan`], a pure function; the merge streams one file after the other, so that memory is bounded by a row group and
-//! a few parts. The rows are put in the order of their event time within each row group, so that the page index lets a
-//! query for some minutes skip the rest.
+//! a few parts. Files are taken in the order of their first event time, and rows stay in the order in which they came:
+//! that is nearly the order of time, so that the page index lets a query for some minutes skip the rest. Sorting them
+//! fully would need the whole hour in memory.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +13,7 @@ use std::sync::Arc;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ParquetMetaData;
-use arrow::array::RecordBatch;
-use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use deltalake::kernel::Action;
 use object_store::path::Path;
@@ -25,7 +24,7 @@ use tracing::{info, warn};
 use crate::actions::{self, Operation};
 use crate::error::LakeError;
 use crate::file::DataFile;
-use crate::parquet::{self, Effort, Parts, ROW_GROUP_ROWS};
+use crate::parquet::{self, Effort, Parts};
 use crate::partition::Hour;
 use crate::report::{Run, RunKind, RunReport};
 use crate::schema::conform;
@@ -48,7 +47,10 @@ const GROUP_FILES_MAX: usize = 500;
 /// A part of an upload: the least that S3 takes is 5 MiB.
 const PART_BYTES: usize = 8 << 20;
 
-/// The column whose order the rows get.
+/// Rows decoded at once.
+const BATCH_ROWS: usize = 8192;
+
+/// The column by whose least value the files are ordered.
 const ORDER_BY: &str = "event_time";
 
 /// Which files are merged with which. A file takes part only if it is below half of `target`, and, while its hour may
@@ -66,14 +68,16 @@ pub(crate) fn plan(files: &[Arc<DataFile>], now_ms: i64, target: u64) -> Vec<Vec
         let ended = partition.and_then(Hour::end_ms).is_some_and(|end| end + QUIET_MS < now_ms);
         let quiet = ended && newest + QUIET_MS < now_ms;
         if !quiet {
-            let mut sum = 0;
-            let run = small.iter().take_while(|file| {
-                let fits = file.bytes <= TINY_BYTES.max(2 * sum);
-                sum += file.bytes;
-                fits
-            });
-            let run = run.count();
-            small.truncate(if run >= FILES_ENOUGH { run } else { 0 });
+            let mut sum: u64 = small.iter().map(|file| file.bytes).sum();
+            while let Some(largest) = small.last()
+                && largest.bytes > TINY_BYTES.max(2 * (sum - largest.bytes))
+            {
+                sum -= largest.bytes;
+                small.pop();
+            }
+            if small.len() < FILES_ENOUGH {
+                continue;
+            }
         }
         groups.extend(cut(small, target));
     }
@@ -236,7 +240,7 @@ struct Merged {
     footer: ParquetMetaData,
 }
 
-/// Decodes files as they come, and writes their rows.
+/// Decodes files as they come, and writes their rows in that order.
 fn merge_rows(
     mut fed: mpsc::Receiver<Bytes>,
     parts: mpsc::Sender<Vec<u8>>,
@@ -245,40 +249,18 @@ fn merge_rows(
     let hand_on = move |part| parts.blocking_send(part).map_err(|_| io::Error::other("the upload has ended"));
     let mut parts = Parts::new(PART_BYTES, hand_on);
     let mut writer = parquet::writer(&mut parts, schema, Effort::Thorough)?;
-    let mut waiting: Vec<RecordBatch> = Vec::new();
-    let (mut rows, mut waiting_rows) = (0, 0);
+    let mut rows = 0;
     while let Some(bytes) = fed.blocking_recv() {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(ROW_GROUP_ROWS / 8).build()?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS).build()?;
         for batch in reader {
             let batch = conform(schema, &batch?).map_err(ParquetError::General)?;
-            waiting_rows += batch.num_rows();
-            waiting.push(batch);
-            if waiting_rows >= ROW_GROUP_ROWS {
-                rows += waiting_rows as u64;
-                writer.write(&ordered(schema, &std::mem::take(&mut waiting))?)?;
-                waiting_rows = 0;
-            }
+            rows += batch.num_rows() as u64;
+            writer.write(&batch)?;
         }
-    }
-    if waiting_rows > 0 {
-        rows += waiting_rows as u64;
-        writer.write(&ordered(schema, &waiting)?)?;
     }
     let footer = writer.close()?;
     parts.finish()?;
     Ok(Merged { bytes: parts.written, rows, footer })
-}
-
-/// The rows as one batch in the order of their event time, if they have one.
-fn ordered(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch, ParquetError> {
-    let all = concat_batches(schema, batches)?;
-    match schema.column_with_name(ORDER_BY) {
-        Some((index, field)) if matches!(field.data_type(), DataType::Timestamp(_, _)) => {
-            let order = sort_to_indices(all.column(index), None, None)?;
-            Ok(take_record_batch(&all, &order)?)
-        }
-        _ => Ok(all),
-    }
 }
 
 #[cfg(test)]
@@ -320,6 +302,14 @@ mod tests {
         let sizes: Vec<Vec<u64>> =
             groups.iter().map(|group| group.iter().map(|file| file.bytes >> 20).collect()).collect();
         assert_eq!(sizes, [vec![1, 40, 50]]);
+    }
+
+    #[test]
+    fn files_of_equal_size_are_merged_however_large_a_flush_is() {
+        let now = end_of(7);
+        let files: Vec<_> = (0..23).map(|i| file(7, 10 << 20, now - i)).collect();
+        let sizes: Vec<usize> = plan(&files, now, TARGET).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [12, 11]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ const VACUUM_EVERY: Duration = Duration::from_secs(3600);
 
 impl Lake {
     /// Writes checkpoints, merges small files and deletes old ones, one run after the other, until `stop` is ready.
-    /// Every run that did something or failed is told to `on_report`.
+    /// Every run is told to `on_report`, but for compactions that found nothing to merge.
     pub async fn maintain(&self, stop: impl Future<Output = ()> + Send, on_report: impl Fn(RunReport) + Send + Sync) {
         let mut stop = pin!(stop);
         let mut vacuumed: HashMap<String, Instant> = HashMap::new();

@@ -20,7 +20,7 @@ use crate::tail::Chunk;
 
 /// Rows of a row group: enough to scan in one go, few enough that two cores share even one hour's file and that the
 /// writer holds only tens of megabytes.
-pub(crate) const ROW_GROUP_ROWS: usize = 128 * 1024;
+const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// Rows of a page: the page index then lets a query skip most of a row group when it asks for some minutes.
 const PAGE_ROWS: usize = 16 * 1024;

@@ -52,10 +52,10 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// Whether the run found anything to do or failed; runs that did neither are not worth a row.
+    /// Whether the run is worth a row: a compaction that found nothing to merge is not, for it looks every few seconds.
     #[must_use]
     pub fn is_worth_telling(&self) -> bool {
-        self.files_before != self.files_after || self.rows > 0 || self.error.is_some()
+        self.kind != RunKind::Compaction || self.files_before > 0 || self.error.is_some()
     }
 }
 

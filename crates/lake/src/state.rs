@@ -56,7 +56,8 @@ pub(crate) struct State {
     pub(crate) frozen: Option<Arc<Tail>>,
     /// A commit whose outcome is not known: nothing else is committed before it is settled.
     pub(crate) unsettled: Option<Arc<Commit>>,
-    /// Files being written or written and not yet committed: no vacuum may take them.
+    /// Files being written or written and not yet committed: no vacuum may take them. Those of failed attempts stay
+    /// here until restart, because a delayed upload may still arrive.
     pub(crate) in_flight: HashSet<String>,
     /// Files that left the table in this process, and when: running queries may still read them.
     pub(crate) left: HashMap<String, Instant>,

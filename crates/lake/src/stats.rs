@@ -30,7 +30,7 @@ pub enum Bound {
     /// Of a timestamp column: microseconds since 1970, widened to whole milliseconds (…000 the least, …999 the
     /// greatest), because that is all that the Delta log keeps.
     Timestamp(i64),
-    /// Of a `Float64` column.
+    /// Of a `Float64` column; NaN is left out, as Parquet does.
     Float(f64),
     /// Of a text column: perhaps cut short (the least) or rounded up (the greatest).
     Text(Arc<str>),
@@ -99,12 +99,13 @@ impl FileStats {
     pub(crate) fn from_footer(footer: &ParquetMetaData, schema: &Schema) -> Self {
         let mut columns = BTreeMap::new();
         for (index, field) in schema.fields().iter().take(COLUMNS_WITH_BOUNDS_MAX).enumerate() {
-            let chunks: Vec<_> = footer.row_groups().iter().map(|group| group.column(index).statistics()).collect();
-            let bounds = chunks
-                .iter()
-                .map(|chunk| chunk.map_or_else(ColumnBounds::default, |chunk| of_chunk(chunk, field.data_type())))
-                .reduce(widest)
-                .unwrap_or_default();
+            let chunks = footer.row_groups().iter().map(|group| {
+                let chunk = group.column(index).statistics();
+                let bounds = chunk.map_or_else(ColumnBounds::default, |chunk| of_chunk(chunk, field.data_type()));
+                let all_null = bounds.nulls.is_some_and(|nulls| i64::try_from(nulls) == Ok(group.num_rows()));
+                (bounds, all_null)
+            });
+            let bounds = chunks.reduce(widest).map(|(bounds, _)| bounds).unwrap_or_default();
             if bounds != ColumnBounds::default() {
                 columns.insert(Arc::from(field.name().as_str()), bounds);
             }
@@ -225,17 +226,51 @@ fn of_chunk(chunk: &Statistics, column: &DataType) -> ColumnBounds {
     ColumnBounds { nulls: chunk.null_count_opt(), min, max }
 }
 
-/// The bounds of two chunks of one column together.
-fn widest(a: ColumnBounds, b: ColumnBounds) -> ColumnBounds {
-    // A chunk without bounds says nothing, unless it is known to be all null; Parquet leaves both out alike, so the
-    // careful reading is: no bounds for the file. All-null row groups are rare enough.
-    let both = |x: Option<Bound>, y: Option<Bound>, take_y: fn(&Bound, &Bound) -> bool| match (x, y) {
-        (Some(x), Some(y)) => Some(if take_y(&x, &y) { y } else { x }),
-        _ => None,
+/// The bounds of two chunks of one column together, and whether all their values are null.
+fn widest((a, a_null): (ColumnBounds, bool), (b, b_null): (ColumnBounds, bool)) -> (ColumnBounds, bool) {
+    let nulls = a.nulls.zip(b.nulls).map(|(a, b)| a + b);
+    let (min, max) = match (a_null, b_null) {
+        (true, _) => (b.min, b.max),
+        (_, true) => (a.min, a.max),
+        // A chunk with values but without bounds says nothing, and so the file has none.
+        _ => {
+            let min = a.min.zip(b.min).map(|(a, b)| if b.less(&a) { b } else { a });
+            (min, a.max.zip(b.max).map(|(a, b)| if a.less(&b) { b } else { a }))
+        }
     };
-    ColumnBounds {
-        nulls: a.nulls.zip(b.nulls).map(|(a, b)| a + b),
-        min: both(a.min, b.min, |x, y| y.less(x)),
-        max: both(a.max, b.max, |x, y| x.less(y)),
+    (ColumnBounds { nulls, min, max }, a_null && b_null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parquet::{Effort, writer};
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+    fn footer(values: Vec<Option<i64>>) -> (ParquetMetaData, Arc<Schema>) {
+        let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(values)) as ArrayRef)]).expect("rows");
+        let mut writer = writer(Vec::new(), rows.schema_ref(), Effort::Quick).expect("a writer");
+        writer.write(&rows).expect("written");
+        (writer.close().expect("closed"), rows.schema())
+    }
+
+    #[test]
+    fn a_row_group_of_nulls_does_not_hide_the_bounds_of_the_others() {
+        let values = std::iter::repeat_n(None, 200_000).chain([Some(7), Some(-3)]).collect();
+        let (footer, schema) = footer(values);
+        assert!(footer.num_row_groups() > 1);
+        let stats = FileStats::from_footer(&footer, &schema);
+        let bounds = stats.column("n").expect("known");
+        assert_eq!((bounds.nulls, &bounds.min), (Some(200_000), &Some(Bound::Integer(-3))));
+        assert_eq!(bounds.max, Some(Bound::Integer(7)));
+    }
+
+    #[test]
+    fn bounds_survive_the_way_through_the_log() {
+        let (footer, schema) = footer(vec![Some(i64::MIN), None, Some(i64::MAX)]);
+        let stats = FileStats::from_footer(&footer, &schema);
+        let (rows, read) = FileStats::from_json(&stats.to_json(3), &schema).expect("valid");
+        assert_eq!((rows, read), (Some(3), stats));
+        assert!(FileStats::from_json("{\"numRecords\":", &schema).is_err());
     }
 }

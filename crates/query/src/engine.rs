@@ -183,16 +183,9 @@ fn context(
         .build_arc()
         .map_err(wrong)?;
     runtime.register_object_store(url.as_ref(), lake.store());
-    let state = SessionStateBuilder::new()
-        .with_config(config(settings))
-        .with_runtime_env(runtime)
-        .with_default_features()
-        .build();
-    let context = SessionContext::new_with_state(state);
+    let builder = SessionStateBuilder::new().with_config(config(settings)).with_runtime_env(runtime);
+    let context = functions::session(builder);
     context.register_catalog(CATALOG, Arc::clone(catalog) as _);
-    for function in functions::all() {
-        context.register_udf(function);
-    }
     Ok(context)
 }
 

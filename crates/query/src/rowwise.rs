@@ -21,7 +21,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, SetExpr, Visit, Visitor};
 use futures::FutureExt;
@@ -227,13 +227,9 @@ impl From<DataFusionError> for Misfit {
 fn state(record: SchemaRef) -> Result<SessionState, DataFusionError> {
     let mut config = SessionConfig::new();
     config.options_mut().sql_parser.collect_spans = true;
-    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
-    let context = SessionContext::new_with_state(state);
+    let context = functions::session(SessionStateBuilder::new().with_config(config));
     let records: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(record));
     context.register_table(RECORD, records)?;
-    for function in functions::all() {
-        context.register_udf(function);
-    }
     Ok(context.state())
 }
 

@@ -132,7 +132,6 @@ mod tests {
             "with a as (select 1 as x) select * from a",
             "values (1, 'a')",
             "(select 1) union all (select 2) order by 1",
-            "table clicks",
             "explain select * from clicks",
             "explain analyze select * from clicks",
             "explain verbose select 1",

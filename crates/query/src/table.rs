@@ -22,6 +22,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -33,6 +34,12 @@ use crate::files::Files;
 
 /// Rows of the tail that are worked on at once, as many as the engine's own batches have.
 const TAIL_BATCH_ROWS: usize = 8192;
+
+/// From this weight on, columns that a filter does not need are decoded only for the rows it lets through. Deciding row
+/// by row costs about as much as decoding three columns of numbers or one and a half of text, so narrow queries are
+/// faster without (measured over ten million rows: counts by product 1.7 times slower with it, five columns of the
+/// few rows that pass a filter 2 times faster, whole rows 9 times).
+const LATE_WEIGHT_MIN: usize = 6;
 
 /// A table of the lake.
 pub(crate) struct LakeTable {
@@ -127,6 +134,7 @@ impl Pinned {
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         if let Some(filter) = filter {
+            source = source.with_pushdown_filters(self.weight_beyond(projection, &filter) >= LATE_WEIGHT_MIN);
             source = source.with_predicate(filter);
         }
         let groups = FileGroup::new(kept).split_files(state.config().target_partitions());

@@ -320,7 +320,8 @@ mod tests {
     fn some_come_back() {
         let requests = minutes(20.0, 60);
         let arrivals = requests.iter().filter(|request| request.target == "/").count();
-        let visitors: HashSet<_> = clicks(&requests).filter_map(|click| Some(click.target.rsplit_once('=')?.1)).collect();
+        let visitors: HashSet<_> =
+            clicks(&requests).filter_map(|click| Some(click.target.rsplit_once('=')?.1)).collect();
         assert!(visitors.len() < arrivals * 8 / 10, "{} visitors in {arrivals} sessions", visitors.len());
     }
 }

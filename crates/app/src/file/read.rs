@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base::settings::{Data, Problem, Section, Value, nearest};
 use console::{ConsoleSettings, Dashboards};
 use deliver::TableSettings;
-use edge::EdgeSettings;
+use edge::{Content, EdgeSettings, TokenSource};
 use lake::LakeSettings;
 use query::QuerySettings;
 use stream::StreamSettings;
@@ -140,10 +140,13 @@ fn data(parts: &mut Parts, folder: &Path, problems: &mut Vec<Problem>) -> PathBu
     }
 }
 
-/// A folder named in the file is named from where the file lies.
+/// Files and folders named in the file are named from where it lies.
 fn from_folder(mut edge: EdgeSettings, folder: &Path) -> EdgeSettings {
-    if let edge::Content::Root(root) = &mut edge.content {
+    if let Content::Root(root) = &mut edge.content {
         *root = folder.join(&*root);
+    }
+    if let Some(TokenSource::File(file)) = &mut edge.collect_token {
+        *file = folder.join(&*file);
     }
     edge
 }

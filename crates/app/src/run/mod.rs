@@ -101,9 +101,12 @@ impl Running {
             doors.push(edge.with_context(|| format!("the edge {name} cannot open"))?);
         }
         measured.extend(doors.iter().map(|edge| edge.counts() as Arc<dyn Measured>));
+        measured.extend(doors.iter().filter_map(Edge::collect_counts).map(|counts| counts as Arc<dyn Measured>));
 
         let ledger = Arc::new(ledger::Ledger::new(deliveries.iter().map(Delivery::counts).collect()));
         engine.add_view("system", "ledger", ledger.clone());
+        let edges = ledger::EdgeLedgers::new(doors.iter().map(Edge::counts).collect());
+        engine.add_view("system", "edge_ledger", Arc::new(edges));
         let (dashboards, followed) = watch::channel(Arc::new(settings.dashboards.clone()));
         let (pipeline, measured_pipeline) = watch::channel(Arc::new(Pipeline::default()));
         let stop = CancellationToken::new();
@@ -125,7 +128,7 @@ impl Running {
         let end_chores = CancellationToken::new();
         let mut chores = JoinSet::new();
         let mut reports = JoinSet::new();
-        chores.spawn(pipeline::measure(measured, ledger, clock, pipeline));
+        chores.spawn(pipeline::measure(measured, lake.clone(), ledger, clock, pipeline));
         chores.spawn(sweep(log.clone()));
         maintain(lake, runs, end_chores.clone(), &mut reports);
         Ok(Self { doors, console, deliveries, chores, end_chores, reports, log, dashboards, ready, _lock: lock })

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use base::{Clock, Measured, Sample};
 use console::{Pipeline, RoomState};
+use lake::Lake;
 use tokio::sync::watch;
 
 use super::ledger::Ledger;
@@ -19,6 +20,7 @@ const ROOMS: [&str; 6] = ["edge", "stream", "deliver", "lake", "query", "console
 /// Measures until nobody looks any more or the task is ended.
 pub(crate) async fn measure(
     measured: Vec<Arc<dyn Measured>>,
+    lake: Arc<Lake>,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
     pipeline: watch::Sender<Arc<Pipeline>>,
@@ -30,7 +32,10 @@ pub(crate) async fn measure(
         ticks.tick().await;
         let now = (Instant::now(), sums(&measured));
         let seconds = (now.0 - before.0).as_secs_f64();
-        let rooms = ROOMS.into_iter().map(|id| room(id, &before.1, &now.1, seconds)).collect();
+        let mut rooms: Vec<RoomState> = ROOMS.map(|id| room(id, &before.1, &now.1, seconds)).into();
+        if let Some(state) = rooms.iter_mut().find(|state| state.id == "lake") {
+            state.lag_ms = oldest_in_tails(&lake);
+        }
         let next = Pipeline { at_ms: clock.now().0, rooms, ledger: ledger.rows() };
         pipeline.send_replace(Arc::new(next));
         before = now;
@@ -38,6 +43,12 @@ pub(crate) async fn measure(
             return;
         }
     }
+}
+
+/// How long the oldest row that is in SQL has waited to be in the lake.
+fn oldest_in_tails(lake: &Lake) -> Option<f64> {
+    let ages = lake.tables().into_iter().filter_map(|table| table.tail_age());
+    ages.max().map(|age| age.as_secs_f64() * 1000.0)
 }
 
 /// Counts by room and name.

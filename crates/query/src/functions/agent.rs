@@ -124,7 +124,9 @@ fn device_of(text: &str) -> Box<str> {
         let patterns: Patterns<'static> = read()?;
         device::Builder::new().push_all(patterns.device_parsers).ok()?.build().ok()
     });
-    named(MATCHER.as_ref().and_then(|matcher| matcher.extract(text).map(|found| found.device.into())))
+    let found = MATCHER.as_ref().and_then(|matcher| matcher.extract(text).map(|found| found.device));
+    // Chrome writes K instead of the model since it says less about its device; every Android phone would be a "K".
+    named(found.map(|device| if device == "K" { "Generic Smartphone".into() } else { device.into() }))
 }
 
 fn named(found: Option<Box<str>>) -> Box<str> {

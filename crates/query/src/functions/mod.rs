@@ -3,6 +3,7 @@
 
 mod agent;
 mod bots;
+mod in_utc;
 mod query_param;
 mod recent;
 mod text;
@@ -14,7 +15,9 @@ mod tests;
 
 use std::sync::{Arc, LazyLock};
 
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
+use datafusion::prelude::SessionContext;
 
 use self::text::TextFunction;
 
@@ -61,6 +64,15 @@ pub fn all() -> Vec<ScalarUDF> {
         TextFunction::texts(bots::REASON.name, 1, bots::reason),
     ];
     text.into_iter().map(ScalarUDF::from).chain([ScalarUDF::from(tumble::Tumble::new())]).collect()
+}
+
+/// A session with all functions: the engine's, those of them that are replaced by faster ones, and ours.
+pub(crate) fn session(builder: SessionStateBuilder) -> SessionContext {
+    // The first planner that knows what to do is asked; the engine's own come after.
+    let state = builder.with_expr_planners(vec![Arc::new(in_utc::Extract::new())]).with_default_features().build();
+    let context = SessionContext::new_with_state(state);
+    all().into_iter().chain(in_utc::replaced()).for_each(|function| context.register_udf(function));
+    context
 }
 
 /// The names of all functions a query may call, ours and the engine's.

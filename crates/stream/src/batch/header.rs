@@ -196,9 +196,15 @@ pub(crate) fn set_log_append_time(batch: &mut [u8], timestamp: i64) {
     batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
 }
 
+/// The CRC-32C that belongs into bytes 17 to 20 of a whole batch; of fewer than 61 bytes, 0.
+#[must_use]
+pub fn checksum(batch: &[u8]) -> u32 {
+    if batch.len() < HEADER_BYTES { 0 } else { crc32c::crc32c(&batch[CRC_FROM..]) }
+}
+
 /// Computes and sets the CRC of a whole batch.
 pub(crate) fn seal(batch: &mut [u8]) {
-    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
+    let crc = checksum(batch);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 

@@ -10,7 +10,7 @@ mod tests;
 pub use build::{Batch, BatchBuilder, RecordRef};
 pub use compress::Compression;
 pub(crate) use compress::inflate;
-pub use header::Damage;
+pub use header::{Damage, checksum};
 pub(crate) use header::{HEADER_BYTES, Header, verify_crc};
 pub(crate) use read::Records;
 pub use read::{HeaderViews, RecordView};

@@ -1,5 +1,6 @@
 // One server-sent-event connection that comes back by itself.
 
+import { loginIfNeeded } from '../shell/api'
 import { type SseEvent, SseParser } from './sse'
 
 export type StreamState =
@@ -60,6 +61,7 @@ export function openStream(url: string, handlers: Handlers): Stream {
     try {
       const response = await fetch(url, { signal, headers: { accept: 'text/event-stream' }, cache: 'no-store' })
       if (!response.ok || response.body === null) {
+        loginIfNeeded(response.status)
         const reason = await reasonOf(response)
         if (response.status >= 400 && response.status < 500 && response.status !== 429 && response.status !== 408) {
           if (!closed) handlers.onState({ name: 'refused', reason })

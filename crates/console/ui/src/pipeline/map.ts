@@ -59,7 +59,7 @@ export const TALL: MapLayout = {
   ways: [
     { id: 'tail', path: 'M110 380C40 420 34 470 34 514S50 610 104 650' },
     { id: 'rejected', path: 'M180 346C230 338 262 340 290 352' },
-    { id: 'edge', path: 'M96 -4C96 20 100 44 120 72S206 150 206 212' },
+    { id: 'edge', path: 'M98 8C98 26 102 46 120 72S206 150 206 212' },
     { id: 'stream', path: 'M206 212C208 270 128 290 128 352' },
     { id: 'deliver', path: 'M128 352C128 420 196 440 194 514' },
     { id: 'lake', path: 'M194 514C192 590 124 600 126 672' },

@@ -62,6 +62,9 @@ export function spanWords(ms: number): string {
   return `${Math.round(value / 86_400_000)} days`
 }
 
+/** How long ago, in whole seconds at least: a number that people can read while it counts. */
+export const agoWords = (ms: number) => `${spanWords(ms < 10_000 ? Math.max(1, Math.round(ms / 1000)) * 1000 : ms).replace('.0 s', ' s')} ago`
+
 const clock = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', hour: '2-digit', minute: '2-digit' })
 const seconds = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', hour: '2-digit', minute: '2-digit', second: '2-digit' })
 const day = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', day: 'numeric', month: 'short' })

@@ -71,7 +71,17 @@ export class ApiError extends Error {
   }
 }
 
+/** A session that ended: the server then answers the page itself with its login. Once, so that nothing can loop. */
+export function loginIfNeeded(status: number): void {
+  if (status !== 401) return
+  const last = Number(sessionStorage.getItem('riverrun.login') ?? 0)
+  if (Date.now() - last < 30_000) return
+  sessionStorage.setItem('riverrun.login', String(Date.now()))
+  location.reload()
+}
+
 export async function errorOf(response: Response): Promise<ApiError> {
+  loginIfNeeded(response.status)
   let body: { error?: { kind?: string; message?: string; remedy?: string; line?: number; column?: number } } = {}
   try {
     body = (await response.json()) as typeof body

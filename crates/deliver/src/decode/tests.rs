@@ -1,0 +1,211 @@
+use std::collections::BTreeMap;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
+use proptest::prelude::*;
+
+use super::*;
+use crate::columns::ColumnType;
+
+const ARRIVAL: Millis = Millis(1_606_855_700_000);
+
+fn record(offset: u64, payload: &[u8]) -> Raw<'_> {
+    Raw { offset: Offset(offset), arrival: ARRIVAL, key: None, payload, headers: Headers::default() }
+}
+
+fn decoder(format: Format, names: &[&str]) -> Decoder {
+    let declared =
+        BTreeMap::from([("price".to_owned(), ColumnType::Double), ("count".to_owned(), ColumnType::Integer)]);
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let columns = RecordColumns::all(format, &declared, ["color"]).only(&names);
+    Decoder::new(columns, ShardId(3), format, &[], None)
+}
+
+fn longs<'b>(decoded: &'b Decoded<'_>, name: &str) -> Vec<Option<i64>> {
+    decoded.batch.column_by_name(name).expect("a column").as_primitive::<Int64Type>().iter().collect()
+}
+
+#[test]
+fn a_record_that_fails_in_the_middle_leaves_nothing_of_itself() {
+    let payloads =
+        [&b"{\"count\":1,\"color\":\"red\"}"[..], b"{\"count\":2,\"color\":\"blue\",\"price\":\"x\"}", b"{}"];
+    let raws = payloads.iter().enumerate().map(|(offset, payload)| record(offset as u64, payload));
+    let decoded = decoder(Format::Json, &["count", "color", "price", "offset"]).decode(raws, 3);
+    assert_eq!(longs(&decoded, "count"), [Some(1), None]);
+    assert_eq!(longs(&decoded, "offset"), [Some(0), Some(2)]);
+    let colors = decoded.batch.column_by_name("color").expect("a column").as_string::<i32>();
+    assert_eq!(colors.iter().collect::<Vec<_>>(), [Some("red"), None]);
+    assert_eq!(decoded.refused.len(), 1);
+    assert_eq!(decoded.refused[0].raw.offset, Offset(1));
+    assert_eq!(decoded.refused[0].reason, "price: expected a number, found the string \"x\"");
+    assert_eq!(decoded.raws.iter().map(|raw| raw.offset.0).collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn every_record_has_its_own_columns() {
+    let raw = Raw {
+        key: Some(b"visitor-1"),
+        headers: Headers { id: Some(b"req-1"), simulated: true, ..Headers::default() },
+        ..record(7, b"{\"id\":\"not this\",\"timestamp\":1606855678}")
+    };
+    let names = ["event_time", "arrival_time", "partition_key", "shard", "offset", "payload", "simulated", "id"];
+    let batch = decoder(Format::Json, &names).decode([raw].into_iter(), 1).batch;
+    let text = |name: &str| batch.column_by_name(name).expect("a column").as_string::<i32>().value(0).to_owned();
+    let time =
+        |name: &str| batch.column_by_name(name).expect("a column").as_primitive::<TimestampMillisecondType>().value(0);
+    assert_eq!(time("event_time"), 1_606_855_678_000);
+    assert_eq!(time("arrival_time"), ARRIVAL.0);
+    assert_eq!((text("partition_key"), text("id")), ("visitor-1".to_owned(), "req-1".to_owned()));
+    assert_eq!(text("payload"), "{\"id\":\"not this\",\"timestamp\":1606855678}");
+    assert_eq!(batch.column_by_name("shard").expect("a column").as_primitive::<Int32Type>().value(0), 3);
+    assert!(batch.column_by_name("simulated").expect("a column").as_boolean().value(0));
+}
+
+#[test]
+fn the_records_own_word_on_its_format_wins() {
+    let headers =
+        |format: &'static str| Headers { format: Some(format.as_bytes()), fields: Some(b"7,5"), ..Headers::default() };
+    let raws = [
+        Raw { headers: headers("json"), ..record(0, b"{\"cs_method\":\"PUT\",\"sc_status\":204}") },
+        Raw { headers: headers("cdn"), ..record(1, b"GET\t200") },
+        Raw {
+            headers: headers("combined"),
+            ..record(2, b"h - - [17/May/2015:10:05:03 +0000] \"POST / HTTP/1.1\" 201 0")
+        },
+        Raw { headers: headers("xml"), ..record(3, b"<a/>") },
+    ];
+    let decoded = decoder(Format::Cdn, &["cs_method", "sc_status"]).decode(raws.into_iter(), 4);
+    let methods = decoded.batch.column_by_name("cs_method").expect("a column").as_string::<i32>();
+    assert_eq!(methods.iter().collect::<Vec<_>>(), [Some("PUT"), Some("GET"), Some("POST")]);
+    let statuses = decoded.batch.column_by_name("sc_status").expect("a column").as_primitive::<Int32Type>();
+    assert_eq!(statuses.values(), &[204, 200, 201]);
+    assert_eq!(decoded.refused[0].reason, "header `format`: expected json, cdn, combined, found \"xml\"");
+}
+
+#[test]
+fn an_event_time_that_cannot_be_is_told_and_a_late_one_is_not() {
+    let payloads = [
+        &b"{\"event_time\":\"1969-12-31T23:59:59Z\"}"[..],
+        b"{\"event_time\":\"2020-12-03T00:00:00Z\"}",
+        b"{\"event_time\":\"2020-12-02T20:00:00Z\"}",
+        b"{\"event_time\":0}",
+    ];
+    let raws = payloads.iter().enumerate().map(|(offset, payload)| record(offset as u64, payload));
+    let decoded = decoder(Format::Json, &["event_time"]).decode(raws, 4);
+    assert_eq!(decoded.event_times, [1_606_939_200_000, 0]);
+    let reasons: Vec<&str> = decoded.refused.iter().map(|refused| refused.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "event_time: expected a time after 1970, found 1969-12-31T23:59:59.000Z",
+            "event_time: expected at most a day after the arrival (2020-12-01T20:48:20.000Z), found 2020-12-03T00:00:00.000Z",
+        ]
+    );
+}
+
+#[test]
+fn sql_that_reads_no_column_still_has_one_row_per_record() {
+    let decoded = decoder(Format::Json, &[]).decode([record(0, b"{}"), record(1, b"{}")].into_iter(), 2);
+    assert_eq!(decoded.batch.num_rows(), 2);
+}
+
+/// The real file, counted by other means: split at quotes, not scanned.
+#[test]
+fn ten_thousand_real_lines_become_ten_thousand_rows_with_the_same_counts() {
+    let Some(lines) = real_lines() else { return };
+    assert_eq!(lines.len(), 10_000);
+    let names = ["c_ip", "cs_method", "cs_uri_stem", "cs_uri_query", "cs_user_agent", "sc_status", "sc_bytes"];
+    let raws = lines.iter().enumerate().map(|(offset, line)| record(offset as u64, line));
+    let decoded = decoder(Format::Combined, &names).decode(raws, lines.len());
+    assert_eq!(decoded.refused.iter().map(|refused| &refused.reason).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(decoded.batch.num_rows(), 10_000);
+
+    let (mut statuses, mut paths, mut agents, mut bytes, mut hosts) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), 0i64, BTreeMap::new());
+    for line in &lines {
+        let line = String::from_utf8_lossy(line);
+        let parts: Vec<&str> = line.split('"').collect();
+        *hosts.entry(line.split(' ').next().map(str::to_owned)).or_insert(0) += 1;
+        let mut numbers = parts[2].split_whitespace();
+        *statuses.entry(numbers.next().map(str::to_owned)).or_insert(0) += 1;
+        bytes += numbers.next().and_then(|number| number.parse::<i64>().ok()).unwrap_or(0);
+        *paths
+            .entry(parts[1].split(' ').nth(1).and_then(|target| target.split('?').next()).map(str::to_owned))
+            .or_insert(0) += 1;
+        *agents.entry(Some(parts[5].to_owned()).filter(|agent| agent != "-")).or_insert(0) += 1;
+    }
+    let texts = |name: &str| {
+        let mut counts = BTreeMap::new();
+        for value in decoded.batch.column_by_name(name).expect("a column").as_string::<i32>() {
+            *counts.entry(value.map(str::to_owned)).or_insert(0) += 1;
+        }
+        counts
+    };
+    assert_eq!(texts("c_ip"), hosts);
+    assert_eq!(texts("cs_uri_stem"), paths);
+    assert_eq!(texts("cs_user_agent"), agents);
+    let mut found = BTreeMap::new();
+    for value in decoded.batch.column_by_name("sc_status").expect("a column").as_primitive::<Int32Type>() {
+        *found.entry(value.map(|status| status.to_string())).or_insert(0) += 1;
+    }
+    assert_eq!(found, statuses);
+    assert_eq!(longs(&decoded, "sc_bytes").into_iter().flatten().sum::<i64>(), bytes);
+}
+
+/// The lines of the real access log beside the repository, where there is one.
+fn real_lines() -> Option<Vec<Vec<u8>>> {
+    use std::io::Read;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/access-combined-10k.log.gz");
+    let file =
+        std::fs::File::open(path).or_else(|_| std::fs::File::open("/work/shared/data/access-combined-10k.log.gz"));
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(file.ok()?).read_to_end(&mut text).ok()?;
+    Some(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
+}
+
+proptest! {
+    #[test]
+    fn rows_and_refused_are_all_records_in_their_order(payloads in proptest::collection::vec(prop_oneof![
+        Just(&b"{\"count\":1}"[..]), Just(&b"{\"count\":\"x\"}"[..]), Just(&b"{"[..]), Just(&b""[..]), Just(&b"{\"color\":\"red\",\"count\":null}"[..]),
+    ], 0..50)) {
+        let raws = payloads.iter().enumerate().map(|(offset, payload)| record(offset as u64, payload));
+        let decoded = decoder(Format::Json, &["count", "offset"]).decode(raws, payloads.len());
+        prop_assert_eq!(decoded.batch.num_rows(), decoded.raws.len());
+        prop_assert_eq!(decoded.event_times.len(), decoded.raws.len());
+        prop_assert!(decoded.raws.is_sorted_by_key(|raw| raw.offset) && decoded.refused.is_sorted_by_key(|refused| refused.raw.offset));
+        let mut offsets: Vec<u64> = decoded.raws.iter().chain(decoded.refused.iter().map(|refused| &refused.raw)).map(|raw| raw.offset.0).collect();
+        offsets.sort_unstable();
+        prop_assert_eq!(offsets, (0..payloads.len() as u64).collect::<Vec<_>>());
+        for (row, offset) in longs(&decoded, "offset").into_iter().enumerate() {
+            prop_assert_eq!(offset, i64::try_from(decoded.raws[row].offset.0).ok());
+        }
+    }
+}
+
+/// Not a test of right or wrong: how long 20-column click events take, printed by `--nocapture`.
+#[test]
+fn a_record_takes_about_a_microsecond() {
+    let payload = br#"{"event_id":"0193a5b2-7c1e-7d3a-9f10-2b4c6d8e0f12","timestamp":1606855678123,"action":"view","product_id":"p-117","product_name":"Red enamel mug","price":12.95,"quantity":2,"currency":"EUR","visitor":"v-8f3c2a91","session":"s-5d1e77b0","page":"/shop/mugs/red-enamel","referer":"https://search.example/?q=red+mug","country":"DE","city":"Berlin","browser":"Firefox","os":"Linux","device":"desktop","is_bot":false,"screen_width":1920,"screen_height":1080}"#;
+    let names: Vec<&str> = "event_id action product_id product_name price quantity currency visitor session page referer country city browser os device is_bot screen_width screen_height event_time".split(' ').collect();
+    let declared = BTreeMap::from([
+        ("price".to_owned(), ColumnType::Double),
+        ("quantity".to_owned(), ColumnType::Integer),
+        ("is_bot".to_owned(), ColumnType::Boolean),
+        ("screen_width".to_owned(), ColumnType::Integer),
+        ("screen_height".to_owned(), ColumnType::Integer),
+    ]);
+    let owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let columns = RecordColumns::all(Format::Json, &declared, names.iter().copied()).only(&owned);
+    let mut decoder = Decoder::new(columns, ShardId(0), Format::Json, &[], None);
+    let rounds = 20;
+    let start = std::time::Instant::now();
+    for _ in 0..rounds {
+        let decoded = decoder.decode((0..8000).map(|offset| record(offset, payload)), 8000);
+        assert_eq!((decoded.batch.num_rows(), decoded.batch.num_columns()), (8000, 20));
+    }
+    let each = start.elapsed().as_nanos() / (rounds * 8000);
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("{each} ns per record of {} bytes", payload.len());
+    }
+}

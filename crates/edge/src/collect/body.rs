@@ -1,0 +1,113 @@
+//! Reading a body within its limits: bytes on the wire, bytes after inflating, time, and the share of memory.
+
+use std::io::Read;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body_util::BodyExt;
+
+use super::budget::Share;
+use super::refusal::Refusal;
+
+/// Bytes inflated between two looks at the limits.
+const INFLATE_STEP: usize = 256 * 1024;
+
+/// Limits of one body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    pub(crate) bytes_max: usize,
+    pub(crate) inflated_bytes_max: usize,
+    pub(crate) time: Duration,
+}
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+}
+
+/// What `Content-Encoding` says.
+pub(crate) fn packing(headers: &HeaderMap) -> Result<Packing, Refusal> {
+    match headers
+        .get(CONTENT_ENCODING)
+        .map(|value| value.to_str().unwrap_or("?").trim().to_ascii_lowercase())
+        .as_deref()
+    {
+        None | Some("" | "identity") => Ok(Packing::None),
+        Some("gzip" | "x-gzip") => Ok(Packing::Gzip),
+        Some(other) => Err(Refusal::Encoding { found: other.to_owned() }),
+    }
+}
+
+/// Reads the whole body.
+pub(crate) async fn read(
+    body: Body,
+    headers: &HeaderMap,
+    limits: &BodyLimits,
+    share: &mut Share,
+) -> Result<Bytes, Refusal> {
+    let too_large = Refusal::TooLarge { bytes_max: limits.bytes_max };
+    let promised = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if promised.is_some_and(|bytes| bytes > limits.bytes_max) {
+        return Err(too_large);
+    }
+    let reading = async {
+        let mut body = body;
+        let mut whole = Vec::new();
+        let mut first: Option<Bytes> = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Refusal::Aborted { why: error.to_string() })?;
+            let Ok(data) = frame.into_data() else { continue };
+            let bytes = first.as_ref().map_or(whole.len(), Bytes::len) + data.len();
+            if bytes > limits.bytes_max {
+                return Err(Refusal::TooLarge { bytes_max: limits.bytes_max });
+            }
+            if !share.grow_to(bytes) {
+                return Err(Refusal::NoRoom);
+            }
+            // Most bodies come in one piece, which is then used as it is.
+            if first.is_none() && whole.is_empty() {
+                first = Some(data);
+                continue;
+            }
+            if let Some(first) = first.take() {
+                whole.reserve(promised.unwrap_or(bytes).min(limits.bytes_max));
+                whole.extend_from_slice(&first);
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(first.unwrap_or_else(|| whole.into()))
+    };
+    match tokio::time::timeout(limits.time, reading).await {
+        Ok(read) => read,
+        Err(_) => Err(Refusal::TooSlow { time: limits.time }),
+    }
+}
+
+/// Inflates a gzip body, members one after the other. Never holds more than the limit and one step.
+pub(crate) fn inflate(packed: &[u8], limits: &BodyLimits, share: &mut Share) -> Result<Bytes, Refusal> {
+    let mut decoder = MultiGzDecoder::new(packed);
+    let mut plain = Vec::new();
+    loop {
+        let step = INFLATE_STEP.min(limits.inflated_bytes_max + 1 - plain.len());
+        if !share.grow_to(packed.len() + plain.len() + step) {
+            return Err(Refusal::NoRoom);
+        }
+        let read = (&mut decoder).take(step as u64).read_to_end(&mut plain);
+        match read {
+            Ok(0) => return Ok(plain.into()),
+            Ok(_) if plain.len() > limits.inflated_bytes_max => {
+                return Err(Refusal::InflatesTooLarge { bytes_max: limits.inflated_bytes_max });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Err(Refusal::BrokenGzip { why: error.to_string(), inflated: plain.len() });
+            }
+        }
+    }
+}
