@@ -15,7 +15,9 @@ pub(crate) fn begin(verbose: u8, format: LogFormat, server: bool) {
         (1, _) => ("debug", "info"),
         _ => ("trace", "debug"),
     };
-    let usual = ours.iter().fold(others.to_owned(), |filter, room| format!("{filter},{room}={level}"));
+    // The kernel below the lake logs as errors what it also returns, among it that a new table is not there yet.
+    let others = format!("{others},buoyant_kernel=off");
+    let usual = ours.iter().fold(others, |filter, room| format!("{filter},{room}={level}"));
     let filter = EnvFilter::try_from_env("RIVERRUN_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

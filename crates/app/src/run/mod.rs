@@ -96,9 +96,9 @@ impl Running {
 
         let mut doors = Vec::new();
         for settings in settings.edges.clone() {
-            let name = settings.name.clone();
+            // Its message says all that its causes do.
             let edge = Edge::start(settings, log.clone(), clock.clone()).await;
-            doors.push(edge.with_context(|| format!("the edge {name} cannot open"))?);
+            doors.push(edge.map_err(|error| anyhow::anyhow!("{error}"))?);
         }
         measured.extend(doors.iter().map(|edge| edge.counts() as Arc<dyn Measured>));
         measured.extend(doors.iter().filter_map(Edge::collect_counts).map(|counts| counts as Arc<dyn Measured>));
