@@ -153,8 +153,8 @@ function pipeline() {
     at_ms: Date.now(),
     rooms: [
       { id: 'edge', counts: { requests: n * 2 + 811, log_logged: n + filtered + rejected + flight, log_dropped: 0, log_sampled_out: 0, log_queue_lines: flight, cache_hits: n * 2, collect_accepted_records: 0 }, rates: { requests: wave * 1.4, log_logged: wave * 1.31, log_dropped: 0, cache_hits: wave * 1.3 }, lag_ms: null },
-      { id: 'stream', counts: { appended_records: n + filtered + rejected + flight, appended_bytes: (n + filtered) * 412, waiting_bytes: 0 }, rates: { appended_records: wave * 1.31, appended_bytes: wave * 540 }, lag_ms: flag('empty') ? null : 3 + random() * 2 },
-      { id: 'deliver', counts: { delivered: n, filtered, rejected, lag_ms: 9 }, rates: { delivered: wave, filtered: wave * 0.31, rejected: 0 }, lag_ms: flag('empty') ? null : flag('behind') ? 4200 : 8 + random() * 20 },
+      { id: 'stream', counts: { appended_records: n + filtered + rejected + flight, appended_bytes: (n + filtered) * 412, waiting_bytes: 0 }, rates: { appended_records: wave * 1.31, appended_bytes: wave * 540 }, lag_ms: null },
+      { id: 'deliver', counts: { rows: n, filtered_records: filtered, rejected_records: rejected, in_flight_records: flight, lag_ms: 9 }, rates: { rows: wave, filtered_records: wave * 0.31, rejected_records: 0 }, lag_ms: flag('empty') ? null : flag('behind') ? 4200 : 8 + random() * 20 },
       { id: 'lake', counts: { flushed_rows: n, tail_rows: flag('empty') ? 0 : (n * 7) % 31, tail_bytes: ((n * 7) % 31) * 190, files: 212, version: 1841 }, rates: { flushed_rows: wave }, lag_ms: flag('empty') ? null : 2000 + ((Date.now() / 1000) % 8) * 1000 },
       { id: 'query', counts: { answered: 5120 + Math.floor((Date.now() - began) / 300), failed: 2, running: 1 }, rates: { answered: 5 + random() * 3 }, lag_ms: null },
       { id: 'console', counts: { live_subscribers: listeners.size, live_pushes: 9120 }, rates: { live_pushes: 6 + random() * 2 }, lag_ms: null },

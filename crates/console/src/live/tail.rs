@@ -55,6 +55,9 @@ struct Shown {
     key: Option<String>,
     id: Option<String>,
     format: String,
+    /// Numbers of the fields of a CDN log line, so that the pages can name them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<String>,
     simulated: bool,
     payload: String,
     bytes: usize,
@@ -246,6 +249,7 @@ fn show(shard: ShardId, record: &stream::RecordView<'_>) -> Shown {
         key: record.key.map(text),
         id: record.header(Header::ID).map(text),
         format: record.header(Header::FORMAT).map_or_else(|| "json".to_owned(), text),
+        fields: record.header(Header::FIELDS).map(text),
         simulated: record.header(Header::SIMULATED).is_some(),
         payload,
         bytes: record.value.len(),

@@ -18,7 +18,7 @@ export interface Face {
 export const FACES: Face[] = [
   { id: 'edge', name: 'edge', does: 'serves the site, logs each request, takes in records', rate: ['requests'], unit: 'requests/s', also: { count: ['log_queue_lines'], words: 'waiting' } },
   { id: 'stream', name: 'stream', does: 'keeps every record on disk, in order, to be replayed', rate: ['appended_records', 'records'], unit: 'records/s', also: { count: ['waiting_bytes'], words: 'bytes waiting' } },
-  { id: 'deliver', name: 'deliver', does: 'turns records into rows, exactly once', rate: ['delivered', 'delivered_records', 'delivered_rows', 'rows', 'records'], unit: 'rows/s', also: null },
+  { id: 'deliver', name: 'deliver', does: 'turns records into rows, exactly once', rate: ['rows', 'delivered'], unit: 'rows/s', also: { count: ['in_flight_records'], words: 'in flight' } },
   { id: 'lake', name: 'lake', does: 'Parquet files in an open table, committed every few seconds; the rate is that of the last half minute', rate: ['flushed_rows', 'rows'], unit: 'rows/s', also: { count: ['files'], words: 'files' } },
   { id: 'query', name: 'query', does: 'SQL over the lake and the rows not yet in it', rate: ['answered', 'received', 'queries'], unit: 'queries/s', also: { count: ['running'], words: 'running' } },
   { id: 'console', name: 'console', does: 'these pages: results pushed when they change', rate: ['live_pushes', 'pushes', 'events'], unit: 'pushes/s', also: { count: ['live_subscribers', 'subscribers'], words: 'live queries' } },
@@ -37,7 +37,7 @@ const BEHIND_MS = 2000
 const TROUBLE_MS = 30_000
 
 /** Counts that should stand still; a rate above zero is a trouble now, not one of the past. */
-const TROUBLES = ['log_dropped', 'dropped', 'log_failed', 'failed_appends', 'flush_failures', 'maintenance_failures', 'corrupt_fetches', 'retries_failed']
+const TROUBLES = ['log_dropped', 'dropped', 'log_failed', 'failed_appends', 'flush_failures', 'maintenance_failures', 'corrupt_fetches', 'expired_records']
 const WARNINGS = ['throttled_appends', 'collect_throttled', 'timed_out', 'rejected', 'rejected_records']
 
 export function healthOf(room: Room | undefined): { health: Health; words: string } {
@@ -47,6 +47,7 @@ export function healthOf(room: Room | undefined): { health: Health; words: strin
     if (rate > 0) return { health: 'trouble', words: name.replaceAll('_', ' ') }
   }
   if ((room.counts['fenced'] ?? 0) > 0) return { health: 'trouble', words: 'fenced off' }
+  if ((room.counts['stopped'] ?? 0) > 0) return { health: 'trouble', words: 'stopped' }
   // The lake is behind by design, until the next flush: the tail carries what is missing.
   const lag = room.id === 'lake' ? null : room.lag_ms
   if (lag !== null && lag > TROUBLE_MS) return { health: 'trouble', words: 'far behind' }
