@@ -9,6 +9,8 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# A failed check is told by its message; a panic still shows where it came from.
+export RUST_LIB_BACKTRACE ?= 0
 VENV   := .cache/venv
 RIVERRUN := $(CARGO_TARGET_DIR)/release/riverrun
 DEMO_ARGS ?=

@@ -50,7 +50,7 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
 
     target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-    binary = os.path.join(target, "release/riverrun")
+    binary = os.environ.get("RIVERRUN_BINARY", os.path.join(target, "release/riverrun"))
     if not os.path.exists(binary):
         sys.exit(f"{binary} is missing: run make build")
     scratch = os.environ.get("RIVERRUN_BENCH_DIR", os.path.join(target, "bench"))

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::outside;
-use crate::server::{self, BINARY, Server, integer};
+use crate::server::{self, Server, binary, integer};
 use crate::turn;
 
 const ROOMS: &str = r#"
@@ -39,7 +39,7 @@ async fn import_and_compare(file: &Path, lines: i64) -> Result<()> {
     let folder = tempfile::tempdir()?;
     server::write_file(folder.path(), ROOMS)?;
     let server = Server::serve(folder.path(), "riverrun.toml", &[])?;
-    let output = Command::new(BINARY)
+    let output = Command::new(binary())
         .arg("import")
         .arg(file)
         .args(["--stream", "access", "--format", "combined", "--server", &server.url()])

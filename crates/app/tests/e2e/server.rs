@@ -18,8 +18,10 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The longest a clean end may take, its last flush included.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 
-/// The binary under test.
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_riverrun");
+/// The binary under test: the one built with the tests, unless `RIVERRUN_BINARY` names another (a packaged one, an older one).
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("RIVERRUN_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_riverrun").into(), PathBuf::from)
+}
 
 /// What the server says of itself on standard output once every door is open.
 #[derive(Clone, Debug, Deserialize)]
@@ -60,14 +62,14 @@ impl Starting {
     pub(crate) fn run(folder: &Path, args: &[&str]) -> Result<Self> {
         let log = folder.join("riverrun.log");
         let stderr = OpenOptions::new().create(true).append(true).open(&log)?;
-        let mut child = Command::new(BINARY)
+        let mut child = Command::new(binary())
             .args(args)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .with_context(|| format!("starting {BINARY}"))?;
+            .with_context(|| format!("starting {}", binary().display()))?;
         let stdout = child.stdout.take().context("the standard output is piped")?;
         let (found, lines) = channel();
         std::thread::spawn(move || {
