@@ -13,6 +13,8 @@ export interface TailRecord {
   bytes?: number
   /** This page's clock when it came. */
   received_ms: number
+  /** It lay in the stream before this page asked. */
+  before: boolean
   /** Shard and offset, which name a record for ever. */
   key_: string
 }
