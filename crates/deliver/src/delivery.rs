@@ -137,8 +137,7 @@ impl Delivery {
             retries: Counter::default(),
             waits: Counter::default(),
         });
-        let feed =
-            Arc::new(Feed { settings, plan, table: Arc::clone(&table), rejected, counts: Arc::clone(&counts) });
+        let feed = Arc::new(Feed { settings, plan, table: Arc::clone(&table), rejected, counts: Arc::clone(&counts) });
         let flusher = Arc::new(Flusher::new(Arc::clone(&feed), lake.settings().tail_bytes));
         let (stop, halt, end) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let mut readers = JoinSet::new();
@@ -457,7 +456,13 @@ impl Shift {
 
 /// This shard is read no more, and says why; the others go on.
 fn stopped(feed: &Feed, shard: ShardId, why: &str) {
-    tracing::error!(table = feed.settings.name, stream = feed.settings.from, shard = shard.0, why, "delivery of this shard has stopped");
+    tracing::error!(
+        table = feed.settings.name,
+        stream = feed.settings.from,
+        shard = shard.0,
+        why,
+        "delivery of this shard has stopped"
+    );
     if let Some(book) = feed.counts.books.lock().shards.get_mut(shard.0 as usize) {
         book.stopped = Some(why.to_owned());
     }

@@ -20,7 +20,9 @@ fn table(sql: &str) -> TableSettings {
 /// The table's columns as the lake stores them.
 fn stored(plan: &Plan) -> SchemaRef {
     let store = |field: &Arc<Field>| match field.data_type() {
-        DataType::Timestamp(_, _) => Field::new(field.name(), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        DataType::Timestamp(_, _) => {
+            Field::new(field.name(), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
+        }
         data_type => Field::new(field.name(), data_type.clone(), true),
     };
     Arc::new(Schema::new(plan.schema().fields().iter().map(store).collect::<Vec<_>>()))
@@ -44,7 +46,8 @@ fn apply<R>(sql: &str, payloads: &[String], look: impl FnOnce(&Decoded<'_>, Made
 
 #[test]
 fn only_what_the_sql_reads_is_decoded() {
-    let plan = Plan::new(&table("select n + 1 as m, upper(r.color) as color from record r where \"Size\" = 'L'")).expect("plans");
+    let plan = Plan::new(&table("select n + 1 as m, upper(r.color) as color from record r where \"Size\" = 'L'"))
+        .expect("plans");
     let names: Vec<&str> = plan.columns().iter().map(|column| column.name.as_str()).collect();
     assert_eq!(names, ["n", "color", "Size"]);
     let plan = Plan::new(&table("select 1 as one from record")).expect("plans");
@@ -60,18 +63,23 @@ fn the_records_on_which_the_sql_fails_are_found_however_they_lie() {
             n => format!(r#"{{"n":{n},"price":"{n}.5"}}"#),
         })
         .collect();
-    apply("select n, cast(price as double) as price from record where price is not null", &payloads, |decoded, made| {
-        let failed: Vec<usize> = made.failed.iter().map(|(row, _)| *row).collect();
-        assert_eq!(failed, [0, 7, 8, 150, 299]);
-        assert!(made.failed[0].1.contains("free"), "{}", made.failed[0].1);
-        let rows = made.rows.expect("the others are rows");
-        let prices: Vec<f64> = rows.column(1).as_primitive::<Float64Type>().values().to_vec();
-        let wanted: Vec<f64> = (0..300).filter(|n| n % 3 != 0 && ![7, 8, 299].contains(n)).map(|n| f64::from(n) + 0.5).collect();
-        assert_eq!(prices, wanted);
-        assert_eq!(made.event_times.len(), prices.len());
-        assert_eq!(rows.num_rows() as u64 + made.filtered + 5, 300);
-        assert_eq!(decoded.raws.len(), 300);
-    });
+    apply(
+        "select n, cast(price as double) as price from record where price is not null",
+        &payloads,
+        |decoded, made| {
+            let failed: Vec<usize> = made.failed.iter().map(|(row, _)| *row).collect();
+            assert_eq!(failed, [0, 7, 8, 150, 299]);
+            assert!(made.failed[0].1.contains("free"), "{}", made.failed[0].1);
+            let rows = made.rows.expect("the others are rows");
+            let prices: Vec<f64> = rows.column(1).as_primitive::<Float64Type>().values().to_vec();
+            let wanted: Vec<f64> =
+                (0..300).filter(|n| n % 3 != 0 && ![7, 8, 299].contains(n)).map(|n| f64::from(n) + 0.5).collect();
+            assert_eq!(prices, wanted);
+            assert_eq!(made.event_times.len(), prices.len());
+            assert_eq!(rows.num_rows() as u64 + made.filtered + 5, 300);
+            assert_eq!(decoded.raws.len(), 300);
+        },
+    );
 }
 
 #[test]
@@ -94,9 +102,16 @@ fn a_row_is_placed_by_the_event_time_that_the_sql_gives_it() {
     apply("select cast(at as timestamp) as event_time from record", &payloads, |_, made| {
         assert_eq!(made.event_times, [1_606_816_800_000, 1_606_820_400_000]);
         let rows = made.rows.expect("rows");
-        assert_eq!(rows.column(0).as_primitive::<TimestampMicrosecondType>().values(), &[1_606_816_800_000_000, 1_606_820_400_000_000]);
+        assert_eq!(
+            rows.column(0).as_primitive::<TimestampMicrosecondType>().values(),
+            &[1_606_816_800_000_000, 1_606_820_400_000_000]
+        );
         assert_eq!(made.failed.len(), 1);
-        assert!(made.failed[0].1.starts_with("event_time: expected at most a day after the arrival"), "{}", made.failed[0].1);
+        assert!(
+            made.failed[0].1.starts_with("event_time: expected at most a day after the arrival"),
+            "{}",
+            made.failed[0].1
+        );
     });
     apply("select n from record", &["{\"timestamp\":5}".to_owned()], |_, made| assert_eq!(made.event_times, [5000]));
 }

@@ -128,7 +128,10 @@ impl Reader {
         let fetched = match feed.counts.stream.fetch(self.shard, from, FETCH_BYTES) {
             Err(FetchError::Removed { start, .. }) => {
                 tracing::error!(
-                    table = feed.table.name(), shard = self.shard.0, from = from.0, kept_from = start.0,
+                    table = feed.table.name(),
+                    shard = self.shard.0,
+                    from = from.0,
+                    kept_from = start.0,
                     "retention was faster than a restart: rejected records between these offsets may be missing in system.rejected"
                 );
                 return Ok(Step::Went { next: start.min(until), bytes: 0 });
@@ -194,12 +197,7 @@ impl Reader {
     }
 
     /// Puts those rejections into the tail of `system.rejected` that are not there yet.
-    fn reject(
-        &self,
-        account: &mut crate::account::Account,
-        refused: &[Refused<'_>],
-        to: u64,
-    ) -> Result<(), StepError> {
+    fn reject(&self, account: &mut crate::account::Account, refused: &[Refused<'_>], to: u64) -> Result<(), StepError> {
         let feed = &self.feed;
         account.rejections_durable(feed.rejected.progress(&self.rejected_id));
         let first = refused.partition_point(|refused| refused.raw.offset.0 < account.rejected_to);
@@ -217,10 +215,7 @@ impl Reader {
         let batch = TailBatch {
             rows: rejected::rows(&origin, new),
             event_time: new.iter().map(|refused| refused.raw.arrival.0).collect(),
-            progress: vec![Progress {
-                app_id: self.rejected_id.clone(),
-                next: i64::try_from(to).unwrap_or(i64::MAX),
-            }],
+            progress: vec![Progress { app_id: self.rejected_id.clone(), next: i64::try_from(to).unwrap_or(i64::MAX) }],
         };
         feed.rejected.push(batch)?;
         account.rejected(Some(first.raw.offset.0), to);
@@ -230,7 +225,10 @@ impl Reader {
     /// Retention removed records before they were read: they are counted, and reading goes on behind them.
     fn expire(&self, from: Offset, start: Offset) -> Result<Step, StepError> {
         tracing::error!(
-            table = self.feed.table.name(), shard = self.shard.0, from = from.0, kept_from = start.0,
+            table = self.feed.table.name(),
+            shard = self.shard.0,
+            from = from.0,
+            kept_from = start.0,
             lost = start.since(from),
             "retention removed records before the table had read them; they are counted as expired"
         );

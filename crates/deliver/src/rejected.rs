@@ -65,9 +65,8 @@ pub(crate) fn rows(origin: &Origin<'_>, refused: &[Refused<'_>]) -> RecordBatch 
     });
     let reasons = refused.iter().map(|refused| cut(&refused.reason));
     let payloads = refused.iter().map(|refused| String::from_utf8_lossy(refused.raw.payload));
-    let bytes = refused.iter().map(|refused| {
-        std::str::from_utf8(refused.raw.payload).is_err().then_some(refused.raw.payload)
-    });
+    let bytes =
+        refused.iter().map(|refused| std::str::from_utf8(refused.raw.payload).is_err().then_some(refused.raw.payload));
     let columns: Vec<ArrayRef> = vec![
         texts(origin.table),
         texts(origin.stream),

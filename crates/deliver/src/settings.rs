@@ -275,7 +275,9 @@ fn read_partition_by(data: &Data) -> Result<(), (String, String)> {
         let only = PARTITION_BY.map(|name| format!("{name:?}")).join(", ");
         (
             format!("expected [{only}], found {found}"),
-            format!("Write partition_by = [{only}]: tables are partitioned by the hour of the event time, and nothing else yet"),
+            format!(
+                "Write partition_by = [{only}]: tables are partitioned by the hour of the event time, and nothing else yet"
+            ),
         )
     };
     let Data::Array(items) = data else { return Err(wrong("no list".to_owned())) };

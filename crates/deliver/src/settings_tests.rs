@@ -11,7 +11,8 @@ fn list(items: &[&str]) -> Data {
 }
 
 fn table(entries: Vec<(&str, Data)>) -> Data {
-    let entries = entries.into_iter().enumerate().map(|(index, (key, data))| (key.to_owned(), Value { line: index + 2, data }));
+    let entries =
+        entries.into_iter().enumerate().map(|(index, (key, data))| (key.to_owned(), Value { line: index + 2, data }));
     Data::Table(entries.collect())
 }
 
@@ -91,8 +92,19 @@ fn every_mistake_is_told_with_its_remedy() {
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(told)), "{told}\nnot in\n{}", problems.join("\n"));
     }
-    assert!(problems.iter().any(|problem| problem.contains("nosuch") && problem.contains("(line 1, column 8 of the SQL)")), "{problems:?}");
-    let (_, problems) = read("table.t", vec![("from", text("s")), ("format", text("cdn")), ("fields", list(&["c_ip", "c-ip", "c-ip"])), ("event_time", text("when"))]);
+    assert!(
+        problems.iter().any(|problem| problem.contains("nosuch") && problem.contains("(line 1, column 8 of the SQL)")),
+        "{problems:?}"
+    );
+    let (_, problems) = read(
+        "table.t",
+        vec![
+            ("from", text("s")),
+            ("format", text("cdn")),
+            ("fields", list(&["c_ip", "c-ip", "c-ip"])),
+            ("event_time", text("when")),
+        ],
+    );
     assert!(problems.iter().any(|problem| problem.contains("Did you mean \"c-ip\"?")), "{problems:?}");
     assert!(problems.iter().any(|problem| problem.contains("is there twice")), "{problems:?}");
     assert!(problems.iter().any(|problem| problem.contains("no column \"when\"")), "{problems:?}");

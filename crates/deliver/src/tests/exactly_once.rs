@@ -1,0 +1,222 @@
+//! Whatever ends it wherever: every record is a row once, filtered once or rejected once, and the ledger always closes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::store::Weather;
+use super::*;
+
+const SQL: &str =
+    "select shard, \"offset\", event_time, cast(price as double) as price from record where kind = 'keep'";
+
+/// What a record is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Row,
+    Filtered,
+    /// The decoder refuses it.
+    Unreadable,
+    /// The SQL fails on it.
+    Untransformable,
+}
+
+impl Fate {
+    fn payload(self) -> String {
+        match self {
+            Self::Row => r#"{"kind":"keep","price":"1.5"}"#,
+            Self::Filtered => r#"{"kind":"drop","price":"free"}"#,
+            Self::Unreadable => r#"{"kind":"keep","#,
+            Self::Untransformable => r#"{"kind":"keep","price":"free"}"#,
+        }
+        .to_owned()
+    }
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let fate = prop_oneof![
+        10 => Just(Fate::Row),
+        4 => Just(Fate::Filtered),
+        1 => Just(Fate::Unreadable),
+        1 => Just(Fate::Untransformable),
+    ];
+    proptest::collection::vec(fate, 1..120)
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Append(u32, Vec<Fate>),
+    /// Wait until all is read.
+    Read,
+    /// Wait until the lake has so many more versions.
+    Flush,
+    Crash,
+    Stop,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    proptest::collection::vec(
+        prop_oneof![
+            6 => (0u32..2, fates()).prop_map(|(shard, fates)| Act::Append(shard, fates)),
+            2 => Just(Act::Read),
+            2 => Just(Act::Flush),
+            2 => Just(Act::Crash),
+            1 => Just(Act::Stop),
+        ],
+        1..14,
+    )
+}
+
+/// The fates of both shards' records, by offset.
+#[derive(Default)]
+struct Model {
+    shards: [Vec<Fate>; 2],
+}
+
+impl Model {
+    fn places(&self, wanted: impl Fn(Fate) -> bool) -> BTreeSet<(i32, i64)> {
+        let of = |shard: usize| {
+            let fates = self.shards[shard].iter().enumerate();
+            let wanted = &wanted;
+            fates.filter(move |(_, fate)| wanted(**fate)).map(move |(offset, _)| (shard as i32, offset as i64))
+        };
+        of(0).chain(of(1)).collect()
+    }
+}
+
+async fn play(acts: Vec<Act>, weather: Arc<Weather>) {
+    let ground = Ground::new(2);
+    let settings = table(SQL);
+    let mut model = Model::default();
+    let open = || async { ground.lake_with(LakeSettings::default(), weather.faults()).await };
+    let mut lake = open().await;
+    let mut delivery = start(&ground, &settings, &lake).await;
+    for act in acts {
+        match act {
+            Act::Append(shard, fates) => {
+                let payloads: Vec<String> = fates.iter().map(|fate| fate.payload()).collect();
+                ground.append(shard, &payloads).await;
+                model.shards[shard as usize].extend(fates);
+            }
+            Act::Read => {
+                until_read(&delivery).await;
+            }
+            Act::Flush => {
+                let version = delivery.table().snapshot().version;
+                let table = delivery.table();
+                until("a flush", || table.tail_rows() == 0 || table.snapshot().version > version).await;
+            }
+            Act::Crash | Act::Stop => {
+                match act {
+                    Act::Crash => delivery.abandon().await,
+                    _ => delivery.stop().await,
+                }
+                lake = open().await;
+                delivery = start(&ground, &settings, &lake).await;
+            }
+        }
+        assert_eq!(delivery.ledger().unaccounted, 0, "{:?}", delivery.ledger());
+    }
+    weather.fail_each(0);
+    let ledger = until_read(&delivery).await;
+    let is_bad = |fate| matches!(fate, Fate::Unreadable | Fate::Untransformable);
+    let (rows, bad) = (model.places(|fate| fate == Fate::Row), model.places(is_bad));
+    // Before the last flush and after it, from the lake alone.
+    assert_eq!(places(&lake, "t").await, rows);
+    assert_eq!(rejected(&lake).await, bad);
+    delivery.stop().await;
+    let lake = ground.lake().await;
+    let delivery = ground.deliver(&settings, &lake).await;
+    assert_eq!(places(&lake, "t").await, rows);
+    assert_eq!(rejected(&lake).await, bad);
+    let wanted = LedgerRow {
+        table: "t".into(),
+        stream: "s".into(),
+        received: (model.shards[0].len() + model.shards[1].len()) as u64,
+        delivered: rows.len() as u64,
+        filtered: model.places(|fate| fate == Fate::Filtered).len() as u64,
+        rejected: bad.len() as u64,
+        ..LedgerRow::default()
+    };
+    assert_eq!(ledger, wanted);
+    assert_eq!(delivery.ledger(), wanted);
+    delivery.stop().await;
+}
+
+/// A store that fails may fail the start too, which a person then repeats.
+async fn start(ground: &Ground, settings: &TableSettings, lake: &Arc<Lake>) -> Delivery {
+    let mut last = None;
+    for _ in 0..50 {
+        match Delivery::start(settings.clone(), Arc::clone(&ground.stream), Arc::clone(lake), clock()).await {
+            Ok(delivery) => return delivery,
+            Err(error) => last = Some(error),
+        }
+    }
+    panic!("delivery does not start: {last:?}");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn whatever_ends_it_every_record_goes_to_one_place_once() {
+    let runtime = runtime();
+    let mut runner =
+        TestRunner::new(Config { cases: 24, max_shrink_iters: 40, failure_persistence: None, ..Config::default() });
+    let result = runner.run(&acts(), |acts| {
+        runtime.block_on(play(acts, Weather::fair()));
+        Ok(())
+    });
+    result.expect("exactly once");
+}
+
+#[test]
+fn a_store_that_fails_now_and_then_changes_nothing() {
+    let runtime = runtime();
+    let mut runner =
+        TestRunner::new(Config { cases: 12, max_shrink_iters: 20, failure_persistence: None, ..Config::default() });
+    let result = runner.run(&(acts(), 2u64..7), |(acts, nth)| {
+        let weather = Weather::fair();
+        weather.fail_each(nth);
+        runtime.block_on(play(acts, weather));
+        Ok(())
+    });
+    result.expect("exactly once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_closes_at_every_moment_while_records_pour_in() {
+    let ground = Ground::new(2);
+    let lake = ground.lake().await;
+    let mut settings = table(SQL);
+    settings.flush.size = 64 << 10;
+    let delivery = ground.deliver(&settings, &lake).await;
+    let counts = delivery.counts();
+    let over = Arc::new(AtomicBool::new(false));
+    let watching = Arc::clone(&over);
+    let watcher = tokio::task::spawn_blocking(move || {
+        let mut looks = 0u64;
+        while !watching.load(Ordering::SeqCst) {
+            let ledger = counts.ledger();
+            assert_eq!(ledger.unaccounted, 0, "{ledger:?}");
+            looks += 1;
+            std::thread::yield_now();
+        }
+        looks
+    });
+    let all = [Fate::Row, Fate::Row, Fate::Filtered, Fate::Row, Fate::Unreadable, Fate::Row, Fate::Untransformable];
+    let payloads: Vec<String> = all.iter().cycle().take(700).map(|fate| fate.payload()).collect();
+    for round in 0..40 {
+        ground.append(round % 2, &payloads).await;
+    }
+    let ledger = until_read(&delivery).await;
+    let table = delivery.table();
+    until("the last flush", || table.tail_rows() == 0).await;
+    over.store(true, Ordering::SeqCst);
+    assert!(watcher.await.expect("it always closed") > 100);
+    assert_eq!((ledger.received, ledger.delivered, ledger.filtered, ledger.rejected), (28_000, 16_000, 4_000, 8_000));
+    assert_eq!(rejected(&lake).await.len(), 8_000);
+    delivery.stop().await;
+}
