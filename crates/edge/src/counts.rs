@@ -91,6 +91,12 @@ impl EdgeCounts {
         }
     }
 
+    /// The counts of this door's connections.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<ServeCounts> {
+        &self.serve
+    }
+
     /// The name of the edge.
     #[must_use]
     pub fn name(&self) -> &str {

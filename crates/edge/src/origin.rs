@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tower_http::timeout::TimeoutBody;
 use url::Url;
@@ -69,9 +70,13 @@ impl Origin {
         let Ok(url) = Url::parse(&format!("{}{target}", self.base)) else {
             return track.refuse(StatusCode::BAD_REQUEST, HeaderMap::new(), "this address cannot be passed on");
         };
-        let headers = forwarded(&exchange.headers, &exchange.uri, exchange.peer.remote.ip().to_canonical());
+        let mut headers = forwarded(&exchange.headers, &exchange.uri, exchange.peer.remote.ip().to_canonical());
+        if let Some(length) = body.size_hint().exact().filter(|_| exchange.headers.contains_key(header::CONTENT_LENGTH))
+        {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         let mut request = self.client.request(exchange.method.clone(), url).headers(headers);
-        if !http_body::Body::is_end_stream(&body) {
+        if !body.is_end_stream() {
             let body = TimeoutBody::new(self.silence, track.count_body(body));
             request = request.body(reqwest::Body::wrap(SyncBody::new(body)));
         }
@@ -153,7 +158,7 @@ fn forwarded(headers: &HeaderMap, uri: &http::Uri, client: std::net::IpAddr) -> 
     if let Some(host) = passed.remove(header::HOST).or(authority) {
         passed.insert(FORWARDED_HOST, host);
     }
-    // The client's body carries its length itself.
+    // Said again only if it is true: hyper has settled what the client's body is by now.
     passed.remove(header::CONTENT_LENGTH);
     let mut chain: Vec<u8> = Vec::new();
     for earlier in headers.get_all(FORWARDED_FOR) {
