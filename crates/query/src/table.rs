@@ -147,6 +147,17 @@ impl Pinned {
         Ok(Some(DataSourceExec::from_data_source(scan)))
     }
 
+    /// What decoding the wanted columns costs beyond those that the filter needs anyway: 1 for each column of numbers,
+    /// 2 for text.
+    fn weight_beyond(&self, projection: Option<&Vec<usize>>, filter: &Arc<dyn PhysicalExpr>) -> usize {
+        let needed = collect_columns(filter);
+        let beyond = self.schema.fields().iter().enumerate().filter(|(index, _)| {
+            let wanted = projection.is_none_or(|wanted| wanted.contains(index));
+            wanted && needed.iter().all(|column| column.index() != *index)
+        });
+        beyond.map(|(_, field)| if field.data_type().primitive_width().is_some() { 1 } else { 2 }).sum()
+    }
+
     fn scan_tail(&self, partitions: usize, projection: Option<&Vec<usize>>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if self.snapshot.tail.iter().all(|batch| batch.num_rows() == 0) {
             return Ok(None);

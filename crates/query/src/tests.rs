@@ -319,6 +319,7 @@ async fn what_fits_neither_memory_nor_disk_is_refused_with_a_remedy() {
 #[tokio::test]
 async fn an_error_names_its_place_and_a_remedy() {
     let house = house(QuerySettings::default()).await;
+    house.engine.add_view("system", "ledger", Arc::new(Ledger));
     house.table.push(rows(0..10, TEN_O_CLOCK)).expect("pushed");
     for (sql, line, column, says, remedy) in [
         ("select numbr from clicks", 1, 8, "numbr", "Did you mean number?"),

@@ -293,7 +293,7 @@ fn the_replaced_time_functions_give_what_the_engines_own_give() {
             Some(-1),
             Some(0),
             None,
-            Some(-62_000_000_000_000),
+            Some(-2_000_000_000_123),
         ])
         .with_timezone("UTC"),
     );
