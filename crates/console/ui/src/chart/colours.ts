@@ -26,5 +26,34 @@ export function readColours(): Colours {
   }
 }
 
-/** Which of the twelve a series has: its place in the alphabet, so that it keeps it. 0 is the colour of the rest. */
-export const colourClass = (name: string, place: number) => (name === OTHERS ? 0 : (place % 12) + 1)
+/** How many series can be told apart. */
+const SLOTS = 12
+/** Names remembered per column; more would be a mistake in the query rather than series. */
+const REMEMBERED_MAX = 1000
+
+const remembered = new Map<string, Map<string, number>>()
+
+/**
+ * The colour of each series, 1 to 12, or 0 for the rest. A name keeps its colour while the page is open, in every chart
+ * over the same column, whatever comes beside it; only two of one colour in the same chart are kept apart.
+ */
+export function slotsOf(by: string, names: string[], memory = remembered): number[] {
+  let known = memory.get(by)
+  if (known === undefined) memory.set(by, (known = new Map()))
+  const taken = new Set<number>()
+  const slots = names.map((name) => {
+    const slot = name === OTHERS ? 0 : known.get(name)
+    if (slot === undefined || (slot !== 0 && taken.has(slot))) return -1
+    taken.add(slot)
+    return slot
+  })
+  let next = 1
+  return slots.map((slot, i) => {
+    if (slot >= 0) return slot
+    while (taken.has(next) && next < SLOTS) next += 1
+    taken.add(next)
+    const name = names[i] ?? ''
+    if (!known.has(name) && known.size < REMEMBERED_MAX) known.set(name, next)
+    return next
+  })
+}

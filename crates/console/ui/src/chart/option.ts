@@ -2,11 +2,13 @@
 
 import type { Picture } from '../result/pivot'
 import { DAY, HOUR, clockWords, dayWords, numberWords, unitOf, weekdayWords } from '../result/words'
-import { type Colours, colourClass } from './colours'
+import type { Colours } from './colours'
 
 export interface Look {
   kind: 'bar' | 'line'
   colours: Colours
+  /** The colour of each series of the picture. */
+  slots: number[]
   /** Names of series that the reader switched off. */
   hidden: ReadonlySet<string>
   unit: string
@@ -63,14 +65,15 @@ export function optionOf(picture: Picture, look: Look): Record<string, unknown> 
       formatter: (params: { dataIndex: number }[]) => look.tooltip(params[0]?.dataIndex ?? 0),
     },
     series: shown.map(({ series, place }, i) => {
-      const number = colourClass(series.name, place)
+      const number = look.slots[place] ?? 0
       const color = number === 0 ? colours.others : colours.series[number - 1]
       return look.kind === 'bar'
         ? {
             type: 'bar',
             name: series.name,
             stack: 'all',
-            data: series.values,
+            // Nothing is no layer: a border of it would cut the axis.
+            data: series.values.map((value) => (value === 0 ? null : value)),
             color,
             barCategoryGap: '22%',
             barMaxWidth: 64,

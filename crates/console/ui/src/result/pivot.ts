@@ -30,6 +30,8 @@ export interface Picture {
   /** The width of a bucket in ms; 0 for a category axis. */
   step: number
   series: Series[]
+  /** The column whose values name the series; empty if each number column is one. */
+  by: string
   /** The column that is drawn, for its unit. */
   measure: string
   total: number
@@ -120,6 +122,7 @@ export function pivot(result: Result, roles: Roles = {}): Picture {
     categories: isTime ? null : keys.map(String),
     step,
     series,
+    by: columns[by]?.name ?? '',
     measure: columns[measures[0] ?? -1]?.name ?? '',
     total: series.reduce((sum, line) => sum + line.total, 0),
   }
