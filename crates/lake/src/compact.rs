@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::actions::{self, Operation};
 use crate::error::LakeError;
 use crate::file::DataFile;
-use crate::parquet::{self, Effort, Parts};
+use crate::parquet::{self, Parts};
 use crate::partition::Hour;
 use crate::report::{Run, RunKind, RunReport};
 use crate::schema::conform;
@@ -248,7 +248,7 @@ fn merge_rows(
 ) -> Result<Merged, ParquetError> {
     let hand_on = move |part| parts.blocking_send(part).map_err(|_| io::Error::other("the upload has ended"));
     let mut parts = Parts::new(PART_BYTES, hand_on);
-    let mut writer = parquet::writer(&mut parts, schema, Effort::Thorough)?;
+    let mut writer = parquet::writer(&mut parts, schema)?;
     let mut rows = 0;
     while let Some(bytes) = fed.blocking_recv() {
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS).build()?;

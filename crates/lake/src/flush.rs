@@ -26,7 +26,7 @@ use crate::tail::Tail;
 const EMPTY_COMMIT_EVERY: Duration = Duration::from_secs(60);
 
 /// Files of one flush on their way to the store at once: enough to hide its latency, few enough for memory.
-const UPLOADS_AT_ONCE: usize = 4;
+const UPLOADS_AT_ONCE: usize = 8;
 
 impl Table {
     /// Commits the tail as it is when this begins: its rows as files, its progress with them. Progress without rows is

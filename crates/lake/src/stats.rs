@@ -244,12 +244,12 @@ fn widest((a, a_null): (ColumnBounds, bool), (b, b_null): (ColumnBounds, bool)) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parquet::{Effort, writer};
+    use crate::parquet::writer;
     use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 
     fn footer(values: Vec<Option<i64>>) -> (ParquetMetaData, Arc<Schema>) {
         let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(values)) as ArrayRef)]).expect("rows");
-        let mut writer = writer(Vec::new(), rows.schema_ref(), Effort::Quick).expect("a writer");
+        let mut writer = writer(Vec::new(), rows.schema_ref()).expect("a writer");
         writer.write(&rows).expect("written");
         (writer.close().expect("closed"), rows.schema())
     }
