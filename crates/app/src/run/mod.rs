@@ -4,6 +4,7 @@ mod door;
 mod ledger;
 mod lock;
 mod pipeline;
+mod process;
 mod runs;
 mod watch_file;
 
@@ -72,6 +73,8 @@ pub(crate) struct Running {
     log: Arc<Log>,
     dashboards: watch::Sender<Arc<Dashboards>>,
     ready: Ready,
+    /// Taken over for as long as the rooms are open: see [`process`].
+    _file_size: tokio::signal::unix::Signal,
     /// Last, so that the folder is free only when all else is gone.
     _lock: DataLock,
 }
@@ -81,6 +84,7 @@ impl Running {
     pub(crate) async fn start(settings: Settings, plant: &Plant) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let lock = DataLock::take(&settings.data)?;
+        let file_size = process::prepare()?;
         let log = open_log(&settings, &clock, plant)?;
         let lake = open_lake(&settings, &clock, plant).await?;
         let runs = runs::open(&lake).await?;
@@ -131,7 +135,7 @@ impl Running {
         chores.spawn(pipeline::measure(measured, lake.clone(), ledger, clock, pipeline));
         chores.spawn(sweep(log.clone()));
         maintain(lake, runs, end_chores.clone(), &mut reports);
-        Ok(Self { doors, console, deliveries, chores, end_chores, reports, log, dashboards, ready, _lock: lock })
+        Ok(Self { doors, console, deliveries, chores, end_chores, reports, log, dashboards, ready, _file_size: file_size, _lock: lock })
     }
 
     /// Where the open doors are.
