@@ -39,6 +39,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 800,
   },
-  server: { proxy: { '/api': server, '/collect': server, '/metrics': server } },
+  server: { proxy: Object.fromEntries(['/api', '/collect', '/metrics'].map((path) => [path, { target: server, changeOrigin: true, headers: { origin: server } }])) },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 })
