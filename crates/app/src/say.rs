@@ -22,5 +22,29 @@ pub(crate) fn note(line: &str) {
 
 /// Why the command failed, with the causes.
 pub(crate) fn error(error: &anyhow::Error) {
-    eprintln!("riverrun: {error:#}");
+    eprintln!("riverrun: {}", with_causes(error));
+}
+
+/// The message and those of its causes that it does not say already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("disk full").context("writing f: disk full").context("the table cannot be opened");
+        assert_eq!(with_causes(&error), "the table cannot be opened: writing f: disk full");
+    }
 }

@@ -100,9 +100,7 @@ impl Running {
 
         let mut doors = Vec::new();
         for settings in settings.edges.clone() {
-            // Its message says all that its causes do.
-            let edge = Edge::start(settings, log.clone(), clock.clone()).await;
-            doors.push(edge.map_err(|error| anyhow::anyhow!("{error}"))?);
+            doors.push(Edge::start(settings, log.clone(), clock.clone()).await?);
         }
         measured.extend(doors.iter().map(|edge| edge.counts() as Arc<dyn Measured>));
         measured.extend(doors.iter().filter_map(Edge::collect_counts).map(|counts| counts as Arc<dyn Measured>));
@@ -135,7 +133,19 @@ impl Running {
         chores.spawn(pipeline::measure(measured, lake.clone(), ledger, clock, pipeline));
         chores.spawn(sweep(log.clone()));
         maintain(lake, runs, end_chores.clone(), &mut reports);
-        Ok(Self { doors, console, deliveries, chores, end_chores, reports, log, dashboards, ready, _file_size: file_size, _lock: lock })
+        Ok(Self {
+            doors,
+            console,
+            deliveries,
+            chores,
+            end_chores,
+            reports,
+            log,
+            dashboards,
+            ready,
+            _file_size: file_size,
+            _lock: lock,
+        })
     }
 
     /// Where the open doors are.
