@@ -1,7 +1,7 @@
 """Ten shop queries over ten million rows in the lake, beside DuckDB, chDB and Polars on the same files in the same run.
 
 A query is `queries/NAME.sql`; an engine whose SQL differs has its own `queries/NAME.duckdb.sql`, `.chdb.sql` or `.polars.sql`. All must give
-the same rows. riverrun answers over HTTP with JSON, as a client sees it; the others answer inside the measuring process.
+the same rows. riverrun answers over HTTP with an Arrow stream, as a client sees it; the others answer inside the measuring process.
 """
 
 import glob
@@ -37,25 +37,26 @@ def measure(run) -> dict:
         files = peers.files_of(os.path.join(folder, "data/lake/events"))
         engines = [peers.Riverrun(server), peers.DuckDB(files), peers.ChDB(files), peers.Polars(files)]
         for name, by_engine in queries.items():
-            answers = {}
+            answers, taken = {}, {}
             for engine in engines:
                 sql = by_engine.get(engine.name.lower(), by_engine.get("all"))
                 try:
-                    answers[engine.name] = peers.comparable(engine.rows(sql))  # the first run warms up and is compared
+                    answers[engine.name] = peers.comparable(engine.table(sql))  # the first run warms up and is compared
+                    taken[engine] = (sql, [])
                 except Exception as failure:
                     differences.append(f"{name}: {engine.name} failed: {str(failure)[:200]}")
-                    continue
-                taken = []
-                for _ in range(2 if run.quick else REPEATS):
+            # By turns, so that a busy moment of the machine does not fall on one engine alone.
+            for _ in range(2 if run.quick else REPEATS):
+                for engine, (sql, ms) in taken.items():
                     start = time.perf_counter()
-                    engine.rows(sql)
-                    taken.append((time.perf_counter() - start) * 1e3)
-                times.setdefault(name, {})[engine.name] = statistics.median(taken)
+                    engine.table(sql)
+                    ms.append((time.perf_counter() - start) * 1e3)
+            times[name] = {engine.name: statistics.median(ms) for engine, (_, ms) in taken.items()}
             reference = answers.get("DuckDB")
             for engine_name, answer in answers.items():
                 if answer != reference:
                     differences.append(f"{name}: {engine_name} gave {len(answer)} rows, not those {len(reference or [])} of DuckDB")
-            print(f"   {name}: " + ", ".join(f"{who} {ms:.0f} ms" for who, ms in times.get(name, {}).items()), flush=True)
+            print(f"   {name}: " + ", ".join(f"{who} {ms:.0f} ms" for who, ms in times[name].items()), flush=True)
         memory = server.memory_mb(peak=True)
     return {"rows": rows, "ms": times, "differences": differences, "memory_mb": memory, "files": len(files), "probe": probe}
 
@@ -77,6 +78,6 @@ def table(found: dict) -> str:
     same = "All engines gave the same rows." if not found["differences"] else "Differences: " + "; ".join(found["differences"]) + "."
     return (
         page.rows(["query", *(f"{who} ms" for who in names), "riverrun / best"], body)
-        + f"\n\n{verdicts} {same} {found['rows']:,} rows in {found['files']} files; medians of {REPEATS} warm runs. Peak memory of the server"
+        + f"\n\n{verdicts} {same} {found['rows']:,} rows in {found['files']} files; medians of {REPEATS} warm runs by turns. Peak memory of the server"
         + f" {found['memory_mb']:.0f} MB. fdatasync of 4 KiB, p50 / p99 in ms: {found['probe']}."
     )

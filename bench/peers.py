@@ -1,4 +1,4 @@
-"""The engines that the ten queries are measured on: each answers SQL over the same Parquet files, rows given back as Python tuples."""
+"""The engines that the ten queries are measured on: each answers SQL over the same Parquet files with an Arrow table."""
 
 import datetime
 import decimal
@@ -7,6 +7,7 @@ import os
 import urllib.request
 
 import deltalake
+import pyarrow
 
 
 def files_of(table_folder: str) -> list:
@@ -20,11 +21,12 @@ class Riverrun:
     def __init__(self, server):
         self.url = f"{server.url}/api/v1/sql"
 
-    def rows(self, sql: str) -> list:
+    def table(self, sql: str) -> pyarrow.Table:
         body = json.dumps({"sql": sql}).encode()
-        request = urllib.request.Request(self.url, body, {"content-type": "application/json", "accept": "application/json"})
+        accept = "application/vnd.apache.arrow.stream"
+        request = urllib.request.Request(self.url, body, {"content-type": "application/json", "accept": accept})
         with urllib.request.urlopen(request, timeout=300) as answer:
-            return [tuple(row) for row in json.load(answer)["rows"]]
+            return pyarrow.ipc.open_stream(answer.read()).read_all()
 
 
 class DuckDB:
@@ -37,8 +39,8 @@ class DuckDB:
         self.db.execute("set timezone = 'UTC'")
         self.db.execute(f"create view events as select * from read_parquet({files!r}, hive_partitioning = true)")
 
-    def rows(self, sql: str) -> list:
-        return self.db.execute(sql).fetchall()
+    def table(self, sql: str) -> pyarrow.Table:
+        return self.db.execute(sql).to_arrow_table()
 
 
 class ChDB:
@@ -55,9 +57,8 @@ class ChDB:
         self.session.query(f"create view bench.events as select * from file('{folder}/**/*.parquet', Parquet)")
         self.session.query("use bench")
 
-    def rows(self, sql: str) -> list:
-        said = str(self.session.query(sql, "JSONCompact"))
-        return [tuple(row) for row in json.loads(said)["data"]]
+    def table(self, sql: str) -> pyarrow.Table:
+        return pyarrow.ipc.open_stream(self.session.query(sql, "ArrowStream").bytes()).read_all()
 
 
 class Polars:
@@ -68,25 +69,20 @@ class Polars:
 
         self.context = polars.SQLContext(events=polars.scan_parquet(files, hive_partitioning=True))
 
-    def rows(self, sql: str) -> list:
-        return self.context.execute(sql).collect().rows()
+    def table(self, sql: str) -> pyarrow.Table:
+        return self.context.execute(sql).collect().to_arrow()
 
 
-def comparable(rows: list) -> list:
-    """Rows of any engine in one shape: numbers rounded, moments as text, sorted."""
+def comparable(table: pyarrow.Table) -> list:
+    """Rows of any engine in one shape: numbers to four digits, moments as text, sorted."""
 
     def cell(value):
         if isinstance(value, datetime.datetime):
             return value.strftime("%Y-%m-%d %H:%M:%S")
-        if isinstance(value, (float, decimal.Decimal)):
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
             return f"{float(value):.4g}"
-        if isinstance(value, bool) or value is None:
-            return str(value)
-        if isinstance(value, str):
-            try:
-                return f"{float(value):.4g}"
-            except ValueError:
-                return value.replace("T", " ").removesuffix("Z").split(".")[0].removesuffix("+00:00")
-        return f"{float(value):.4g}" if isinstance(value, int) else str(value)
+        return str(value)
 
-    return sorted(tuple(cell(value) for value in row) for row in rows)
+    return sorted(tuple(cell(value) for value in row) for row in zip(*(column.to_pylist() for column in table.columns)))

@@ -7,9 +7,11 @@
 
 mod bad_input;
 mod browser;
+mod demo;
 mod import;
 mod kill;
 mod load;
+mod maintenance;
 mod now;
 mod outside;
 mod peers;

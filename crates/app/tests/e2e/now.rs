@@ -39,6 +39,8 @@ async fn queries_during_flushes_see_every_record_exactly_once() -> Result<()> {
         ensure!(rows <= acknowledged_before + i64::try_from(sent.next())?, "more rows than were ever sent");
         seen = rows;
         queries += 1;
+        let unaccounted = server.number("select unaccounted from system.ledger where \"table\" = 'events'").await?;
+        ensure!(unaccounted == 0, "the ledger does not close: {unaccounted} records are nowhere");
     }
     sent.stop();
     drop(door);

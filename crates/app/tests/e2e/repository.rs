@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::outside::repository;
+use crate::server::binary;
 
 /// Which rooms each room may use. An arrow that is not here needs a decision record first (docs/decisions).
 const DIRECTION: [(&str, &[&str]); 8] = [
@@ -132,6 +133,20 @@ fn every_decision_record_and_document_that_is_linked_exists() -> Result<()> {
         }
     }
     ensure!(missing.is_empty(), "{}", missing.join("\n"));
+    Ok(())
+}
+
+/// What a newcomer copies must work.
+#[test]
+fn the_file_in_the_readme_is_without_mistakes() -> Result<()> {
+    let readme = std::fs::read_to_string(repository().join("README.md"))?;
+    let file =
+        readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).context("the README has a file")?;
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("riverrun.toml"), file)?;
+    let output = Command::new(binary()).args(["check", "riverrun.toml"]).current_dir(folder.path()).output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "riverrun check says:\n{said}");
     Ok(())
 }
 
