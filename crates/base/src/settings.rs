@@ -124,11 +124,7 @@ impl<'a> Section<'a> {
     }
 
     /// A value of `key` made by `read` from what stands there; a mistake (`Err`: what is wrong, what to do) is noted and reads as `None`.
-    pub fn read<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&Data) -> Result<T, (String, String)>,
-    ) -> Option<T> {
+    pub fn read<T>(&mut self, key: &'static str, read: impl FnOnce(&Data) -> Result<T, (String, String)>) -> Option<T> {
         let value = self.take(key)?;
         match read(&value.data) {
             Ok(read) => Some(read),
@@ -347,7 +343,10 @@ mod tests {
         ]);
         let mut section = Section::new("stream.clicks", value, &mut problems);
         assert_eq!(section.integer("shards", 1..=1000), None);
-        assert_eq!(section.duration("retention", Duration::from_secs(86_400)..=Duration::from_secs(365 * 86_400)), None);
+        assert_eq!(
+            section.duration("retention", Duration::from_secs(86_400)..=Duration::from_secs(365 * 86_400)),
+            None
+        );
         section.finish();
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(
