@@ -24,15 +24,14 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Plans the SQL of `table`, first over all columns that a record may have, then over those it reads, so that no
-    /// other is ever decoded.
+    /// Plans the SQL of `table` over all columns that a record may have. Only those that it reads are ever decoded.
     pub(crate) fn new(table: &TableSettings) -> Result<Self, QueryError> {
         let sql = table.sql();
         // `select *` names nothing: it stands for the columns that are known without it.
         let read = rowwise::columns_named(&sql)?.unwrap_or_default();
         let all = RecordColumns::all(table.format, &table.columns, read.iter().map(String::as_str));
-        let columns = all.only(Projection::plan(&sql, all.schema())?.columns_used());
-        let projection = Projection::plan(&sql, columns.schema())?;
+        let projection = Projection::plan(&sql, all.schema())?;
+        let columns = all.only(projection.columns_used());
         Ok(Self { projection, columns })
     }
 

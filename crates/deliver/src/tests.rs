@@ -6,7 +6,6 @@ mod store;
 mod whole;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,10 +40,6 @@ impl Ground {
         Self { dir, log, stream }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
     pub(crate) async fn lake(&self) -> Arc<Lake> {
         self.lake_with(LakeSettings::default(), Faults::default()).await
     }
@@ -67,11 +62,6 @@ impl Ground {
             batch.push(record).expect("it fits");
         }
         self.stream.append(ShardId(shard), batch.finish()).await.expect("it is appended");
-    }
-
-    /// Where the shard ends.
-    pub(crate) fn end(&self, shard: u32) -> u64 {
-        self.stream.bounds(ShardId(shard)).end.0
     }
 }
 

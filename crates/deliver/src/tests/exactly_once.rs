@@ -220,3 +220,48 @@ async fn the_ledger_closes_at_every_moment_while_records_pour_in() {
     assert_eq!(rejected(&lake).await.len(), 8_000);
     delivery.stop().await;
 }
+
+/// Delivery that flushes only when the test says so, with one rejected record among ten.
+async fn ten_with_one_bad(ground: &Ground) -> (TableSettings, Arc<Lake>, Delivery) {
+    let mut settings = table(SQL);
+    settings.flush.every = Duration::from_secs(600);
+    let lake = ground.lake().await;
+    let delivery = ground.deliver(&settings, &lake).await;
+    let fates: Vec<Fate> = (0..10).map(|n| if n == 4 { Fate::Unreadable } else { Fate::Row }).collect();
+    ground.append(0, &fates.iter().map(|fate| fate.payload()).collect::<Vec<_>>()).await;
+    until_read(&delivery).await;
+    (settings, lake, delivery)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_after_the_tables_commit_and_before_that_of_the_rejected_loses_no_rejection() {
+    let ground = Ground::new(1);
+    let (settings, lake, delivery) = ten_with_one_bad(&ground).await;
+    lake.table("t").expect("it is open").flush().await.expect("flushed");
+    delivery.abandon().await;
+    let lake = ground.lake().await;
+    let delivery = ground.deliver(&settings, &lake).await;
+    let ledger = delivery.ledger();
+    assert_eq!((ledger.delivered, ledger.rejected, ledger.in_flight, ledger.unaccounted), (9, 1, 0, 0));
+    let again = lake.table(REJECTED).expect("it is open");
+    until("the rejection to be read again", || again.tail_rows() == 1).await;
+    delivery.stop().await;
+    let lake = ground.lake().await;
+    ground.deliver(&settings, &lake).await.stop().await;
+    assert_eq!(rejected(&lake).await, BTreeSet::from([(0, 4)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_after_the_commit_of_the_rejected_and_before_the_tables_doubles_no_rejection() {
+    let ground = Ground::new(1);
+    let (settings, lake, delivery) = ten_with_one_bad(&ground).await;
+    lake.table(REJECTED).expect("it is open").flush().await.expect("flushed");
+    delivery.abandon().await;
+    let lake = ground.lake().await;
+    let delivery = ground.deliver(&settings, &lake).await;
+    let ledger = until_read(&delivery).await;
+    assert_eq!((ledger.delivered, ledger.rejected, ledger.unaccounted), (9, 1, 0));
+    assert_eq!(lake.table(REJECTED).expect("it is open").tail_rows(), 0);
+    assert_eq!(rejected(&lake).await, BTreeSet::from([(0, 4)]));
+    delivery.stop().await;
+}
