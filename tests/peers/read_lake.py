@@ -14,7 +14,8 @@ GROUPS = "select year, month, day, hour, count(*), sum({column}) from {source} g
 
 def groups(db: duckdb.DuckDBPyConnection, source: str) -> dict:
     rows = db.execute(GROUPS.format(column=column, source=source)).fetchall()
-    return {f"{y}/{m}/{d}/{h}": [count, int(total)] for y, m, d, h, count, total in rows}
+    # DuckDB takes a folder like hour=07 for text, for its leading zero.
+    return {f"{y}/{int(m)}/{int(d)}/{int(h)}": [count, int(total)] for y, m, d, h, count, total in rows}
 
 
 db = duckdb.connect()
