@@ -202,10 +202,17 @@ fn unavailable(message: &str) -> QueryError {
 fn quoted_name(message: &str, words: &Words) -> Option<Place> {
     let quoted = message.split(['\'', '"', '`']).skip(1).step_by(2);
     let bare = message.split([' ', ',', '(', ')', ':', ';']).filter(|word| word.contains('.') || word.contains('_'));
-    quoted.chain(bare).filter(|name| !name.is_empty()).find_map(|name| {
+    let named = quoted.chain(bare).filter(|name| !name.is_empty()).find_map(|name| {
         let name = name.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
         words.call(name).or_else(|| words.identifier(name))
-    })
+    });
+    named.or_else(|| operator(message, words))
+}
+
+/// The place of the first operator of the kind that a message about two types names: `Utf8View + Int64`.
+fn operator(message: &str, words: &Words) -> Option<Place> {
+    const OPERATORS: [&str; 13] = ["+", "-", "*", "/", "%", "=", "!=", "<>", "<", "<=", ">", ">=", "||"];
+    message.split(' ').find(|word| OPERATORS.contains(word)).and_then(|operator| words.keywords(&[operator]))
 }
 
 fn between<'m>(message: &'m str, before: &str, after: &str) -> Option<&'m str> {
@@ -214,10 +221,26 @@ fn between<'m>(message: &'m str, before: &str, after: &str) -> Option<&'m str> {
     Some(&message[start..end])
 }
 
+/// A message with the types called as in SQL, without what only the engine's makers can use, cut to a bearable length.
 fn short(message: &str) -> String {
+    const TYPES: [(&str, &str); 9] = [
+        ("Utf8View", "text"),
+        ("LargeUtf8", "text"),
+        ("Utf8", "text"),
+        ("Int64", "bigint"),
+        ("Int32", "integer"),
+        ("Float64", "double"),
+        ("Boolean", "boolean"),
+        ("Timestamp(µs, \"UTC\")", "timestamp"),
+        ("Timestamp(ns)", "timestamp"),
+    ];
     let message = message.split("\n\nbacktrace:").next().unwrap_or(message).trim();
+    // An unsigned type holds the name of a signed one; it is left as it is.
+    let spared = message.replace("UInt", "\u{0}");
+    let message =
+        TYPES.iter().fold(spared, |message, (engine, sql)| message.replace(engine, sql)).replace('\u{0}', "UInt");
     match message.char_indices().nth(MESSAGE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &message[..end]),
-        None => message.to_owned(),
+        None => message,
     }
 }
