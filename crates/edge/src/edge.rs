@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use stream::Log;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::Service as _;
 
 use crate::answer::{Content as Answer, Core, EdgeBody, Track};
@@ -108,7 +108,8 @@ pub struct Edge {
     address: SocketAddr,
     core: Arc<Core>,
     collect: Option<Arc<CollectCounts>>,
-    stop: CancellationToken,
+    /// Stops the server, also when the edge is dropped.
+    stop: DropGuard,
     server: JoinHandle<()>,
     writing: Option<Writing>,
 }
@@ -160,7 +161,7 @@ impl Edge {
         let stop = CancellationToken::new();
         let make = move |peer: Arc<Peer>| Door { way: way.clone(), peer };
         let server = tokio::spawn(serve::run(listener, make, limits, counts.serve.clone(), stop.clone()));
-        Ok(Self { address, core, collect, stop, server, writing })
+        Ok(Self { address, core, collect, stop: stop.drop_guard(), server, writing })
     }
 
     /// Where it listens; with port 0 in the settings, the port that was given.
@@ -183,7 +184,7 @@ impl Edge {
 
     /// Stops accepting, lets requests finish, and brings the lines that wait to disk.
     pub async fn stop(self) {
-        self.stop.cancel();
+        drop(self.stop);
         if let Err(error) = self.server.await {
             tracing::error!(%error, edge = self.core.counts.name(), "the server of the edge ended badly");
         }

@@ -160,6 +160,8 @@ fn forwarded(headers: &HeaderMap, uri: &http::Uri, client: std::net::IpAddr) -> 
     }
     // Said again only if it is true: hyper has settled what the client's body is by now.
     passed.remove(header::CONTENT_LENGTH);
+    // Answered by this server already.
+    passed.remove(header::EXPECT);
     let mut chain: Vec<u8> = Vec::new();
     for earlier in headers.get_all(FORWARDED_FOR) {
         chain.extend_from_slice(earlier.as_bytes());

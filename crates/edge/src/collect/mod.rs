@@ -213,16 +213,20 @@ impl Collector {
         let bytes = body::read(body, headers, &limits, &mut share).await?;
         self.shared.counts.body_bytes.add(bytes.len() as u64);
         let shape = kind.shape;
+        let inline = packing == Packing::None && bytes.len() <= INLINE_BYTES_MAX;
         let check = move || -> Result<(Bytes, Split, Share), Refusal> {
             let plain = match packing {
                 Packing::None => bytes,
                 Packing::Gzip => body::inflate(&bytes, &limits, &mut share)?,
             };
-            let split = split::split(&plain, shape, key.as_deref()).map_err(Refusal::BrokenJson)?;
+            let split = split::split(&plain, shape, key.as_deref())?;
+            let packed_and_plain = share.bytes().max(plain.len());
+            if !share.grow_to(packed_and_plain + split.weight()) {
+                return Err(Refusal::NoRoom);
+            }
             Ok((plain, split, share))
         };
-        let inline = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        let checked = if packing == Packing::None && inline.is_some_and(|bytes| bytes <= INLINE_BYTES_MAX) {
+        let checked = if inline {
             check()
         } else {
             let failed = |error: tokio::task::JoinError| Refusal::NotStored {

@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::split::Broken;
+use super::split::{Broken, RECORDS_MAX, SplitError};
 
 /// When a throttled client may come back, seconds: queues empty within moments.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -36,6 +36,8 @@ pub(crate) enum Refusal {
     BrokenGzip { why: String, inflated: usize },
     #[error("the body is no JSON: {0}")]
     BrokenJson(Broken),
+    #[error("the body has more than {RECORDS_MAX} records")]
+    TooMany,
     #[error("{what}")]
     Parameter { what: String, remedy: &'static str },
     #[error("no record of {seen} could be taken")]
@@ -44,6 +46,15 @@ pub(crate) enum Refusal {
     NoRoom,
     #[error("{why}")]
     NotStored { kind: ErrorKind, why: String },
+}
+
+impl From<SplitError> for Refusal {
+    fn from(error: SplitError) -> Self {
+        match error {
+            SplitError::Broken(broken) => Self::BrokenJson(broken),
+            SplitError::TooMany => Self::TooMany,
+        }
+    }
 }
 
 impl Refusal {
@@ -63,7 +74,7 @@ impl Refusal {
         match self {
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge { .. } | Self::InflatesTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::InflatesTooLarge { .. } | Self::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             other => status_of(other.kind()),
@@ -75,7 +86,7 @@ impl Refusal {
             Self::UnknownStream { .. } => "Add it to the file as [stream.NAME], or check the name in the address",
             Self::Token => "Send the token that the file names in collect_token or collect_token_file",
             Self::Method => "Send records with POST",
-            Self::TooLarge { .. } | Self::InflatesTooLarge { .. } => "Send fewer records at once",
+            Self::TooLarge { .. } | Self::InflatesTooLarge { .. } | Self::TooMany => "Send fewer records at once",
             Self::TooSlow { .. } | Self::Aborted { .. } => "Send the request again",
             Self::Encoding { .. } => "Send the body plain or with Content-Encoding: gzip",
             Self::BrokenGzip { .. } => "Send a whole gzip stream, or leave out Content-Encoding",
@@ -129,9 +140,9 @@ pub(crate) fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Denied => StatusCode::FORBIDDEN,
         ErrorKind::Throttled => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Conflict | ErrorKind::Fenced => StatusCode::CONFLICT,
-        ErrorKind::Unavailable | ErrorKind::Poisoned | ErrorKind::Corrupt => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Unavailable | ErrorKind::Poisoned => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
-        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 /// Rejected records that the answer names; the rest are only counted.
 const REJECTED_TOLD_MAX: usize = 100;
 
+/// Records of one body: each costs a few bytes beside its own, and a body of the shortest records would be mostly those.
+pub(crate) const RECORDS_MAX: u32 = 250_000;
+
 /// How a body is to be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -47,7 +50,7 @@ pub(crate) struct Rejected {
 }
 
 /// A body, cut.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Split {
     pub(crate) pieces: Vec<Piece>,
     /// The partition key of each piece, if keys were asked for.
@@ -57,6 +60,29 @@ pub(crate) struct Split {
     pub(crate) rejected_count: u64,
     /// Records seen.
     pub(crate) seen: u32,
+}
+
+impl Split {
+    /// Bytes of memory beside the body.
+    pub(crate) fn weight(&self) -> usize {
+        let keys: usize = self.keys.iter().flatten().map(|key| key.len()).sum();
+        self.pieces.capacity() * size_of::<Piece>() + self.keys.capacity() * size_of::<Option<Box<[u8]>>>() + keys
+    }
+}
+
+/// Why a body cannot be cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SplitError {
+    /// It is no JSON.
+    Broken(Broken),
+    /// It has more than [`RECORDS_MAX`] records.
+    TooMany,
+}
+
+impl From<Broken> for SplitError {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
 }
 
 /// A body that is no JSON at all.
@@ -74,7 +100,7 @@ impl fmt::Display for Broken {
 }
 
 /// Cuts `body`. With `key`, the top-level field of that name gives each record its partition key.
-pub(crate) fn split(body: &[u8], shape: Shape, key: Option<&str>) -> Result<Split, Broken> {
+pub(crate) fn split(body: &[u8], shape: Shape, key: Option<&str>) -> Result<Split, SplitError> {
     let mut cutter = Cutter { body, key, split: Split::default() };
     match shape {
         Shape::Lines(_) => cutter.lines(false),
@@ -84,6 +110,9 @@ pub(crate) fn split(body: &[u8], shape: Shape, key: Option<&str>) -> Result<Spli
             Some(_) => cutter.values()?,
             None => {}
         },
+    }
+    if cutter.split.seen > RECORDS_MAX {
+        return Err(SplitError::TooMany);
     }
     Ok(cutter.split)
 }
@@ -148,6 +177,11 @@ impl<'b> Cutter<'b> {
     }
 
     fn take(&mut self, range: Range<usize>) {
+        if self.split.seen >= RECORDS_MAX {
+            // Only counted: the body is refused in the end.
+            self.split.seen = RECORDS_MAX + 1;
+            return;
+        }
         if range.len() > RECORD_BYTES_MAX {
             return self.reject(format!("{} bytes, at most {RECORD_BYTES_MAX} are allowed", range.len()));
         }
@@ -170,7 +204,7 @@ impl<'b> Cutter<'b> {
             self.split.rejected.push(Rejected { index: self.split.seen, reason });
         }
         self.split.rejected_count += 1;
-        self.split.seen += 1;
+        self.split.seen = (self.split.seen + 1).min(RECORDS_MAX + 1);
     }
 }
 
@@ -384,16 +418,36 @@ mod tests {
             ("{\"a\":1", (1, 6)),
             ("hello", (1, 1)),
         ] {
-            let broken = split(body.as_bytes(), Shape::Json, None).expect_err(body);
+            let broken = place_of(split(body.as_bytes(), Shape::Json, None));
             assert_eq!((broken.line, broken.column), place, "{body}: {broken}");
         }
-        let broken = split(b"{\"a\":1}\n{\"b\":\"\xff\"}", Shape::Json, None).expect_err("not UTF-8");
+        let broken = place_of(split(b"{\"a\":1}\n{\"b\":\"\xff\"}", Shape::Json, None));
         assert_eq!((broken.line, broken.column), (2, 7));
         let (taken, rejected) = {
             let split = split(b"{\"a\":1}\n{\"b\":\"\xff\"}", Shape::Ndjson, None).expect("lines can be told apart");
             (split.pieces.len(), split.rejected)
         };
         assert_eq!((taken, rejected[0].index), (1, 1));
+    }
+
+    fn place_of(refused: Result<Split, SplitError>) -> Broken {
+        match refused {
+            Err(SplitError::Broken(broken)) => broken,
+            other => panic!("expected a broken body, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_body_of_too_many_records_is_refused() {
+        let most = RECORDS_MAX as usize;
+        assert_eq!(
+            split("{}\n".repeat(most).as_bytes(), Shape::Ndjson, None).map(|split| split.pieces.len()),
+            Ok(most)
+        );
+        for record in ["{}\n", "1\n"] {
+            let refused = split(record.repeat(most + 1).as_bytes(), Shape::Ndjson, None);
+            assert!(matches!(refused, Err(SplitError::TooMany)), "{record:?}");
+        }
     }
 
     #[test]

@@ -31,11 +31,27 @@ pub(crate) struct Kept {
 pub(crate) enum Look {
     /// Serve it.
     Fresh(Arc<Kept>),
-    /// Whoever gets this must look at the disk and say so with [`Cache::checked`] or put in a new one; all others go on
-    /// being served the old one.
-    Stale(Arc<Kept>),
+    /// Whoever gets this is to look at the disk; all others go on being served what there is.
+    Stale(Claim),
     /// Not here.
     Unknown,
+}
+
+/// The task of looking at the disk. Dropped undone, it falls to the next who asks.
+#[derive(Debug)]
+pub(crate) struct Claim(Arc<Kept>);
+
+impl Claim {
+    /// The file in question.
+    pub(crate) fn kept(&self) -> &Arc<Kept> {
+        &self.0
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.checking.store(false, Ordering::Release);
+    }
 }
 
 /// The cache.
@@ -70,7 +86,7 @@ impl Cache {
         }
         let age = now.saturating_sub(kept.checked_ms.load(Ordering::Relaxed));
         if age > FRESH_MS && !kept.checking.swap(true, Ordering::AcqRel) {
-            return Look::Stale(kept);
+            return Look::Stale(Claim(kept));
         }
         Look::Fresh(kept)
     }
@@ -78,7 +94,6 @@ impl Cache {
     /// Says that the file is unchanged.
     pub(crate) fn checked(&self, kept: &Kept) {
         kept.checked_ms.store(self.ms(Instant::now()), Ordering::Relaxed);
-        kept.checking.store(false, Ordering::Release);
     }
 
     /// Puts a file in, in place of an older state of it.

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use crate::answer::{Content, EdgeBody, Track};
 use crate::counts::EdgeCounts;
 use crate::request_log::line::Outcome;
-use cache::{Cache, Kept, Look};
+use cache::{Cache, Claim, Kept, Look};
 use conditional::{Decision, Facts, decide};
 use encoding::{Encoding, accepted};
 use load::{Found, Large, Small, Stamp};
@@ -47,7 +47,7 @@ pub(crate) enum Quick {
     /// Answered.
     Done(Response<EdgeBody>),
     /// The disk must be asked, by [`Site::slow`].
-    Ask(Track, Option<Arc<Kept>>),
+    Ask(Track, Option<Claim>),
 }
 
 /// What the disk says to a path.
@@ -94,13 +94,13 @@ impl Site {
                 self.counts.cache_hits.inc();
                 Quick::Done(answer_small(&kept.small, track, Outcome::Hit))
             }
-            Look::Stale(kept) => Quick::Ask(track, Some(kept)),
+            Look::Stale(claim) => Quick::Ask(track, Some(claim)),
             Look::Unknown => Quick::Ask(track, None),
         }
     }
 
     /// Answers with the help of the disk. `stale` is what [`Site::quick`] gave along.
-    pub(crate) async fn slow(self: Arc<Self>, track: Track, stale: Option<Arc<Kept>>) -> Response<EdgeBody> {
+    pub(crate) async fn slow(self: Arc<Self>, track: Track, stale: Option<Claim>) -> Response<EdgeBody> {
         if !matches!(track.exchange.method, Method::GET | Method::HEAD) {
             let mut headers = HeaderMap::new();
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -126,13 +126,13 @@ impl Site {
         }
     }
 
-    fn look_at_disk(&self, path: &str, stale: Option<Arc<Kept>>) -> io::Result<Loaded> {
-        if let Some(kept) = stale
+    fn look_at_disk(&self, path: &str, stale: Option<Claim>) -> io::Result<Loaded> {
+        if let Some(kept) = stale.as_ref().map(Claim::kept)
             && Stamp::at(&kept.small.place) == Some(kept.small.stamp)
         {
-            self.cache.checked(&kept);
+            self.cache.checked(kept);
             self.counts.cache_hits.inc();
-            return Ok(Loaded::Small(kept, Outcome::RefreshHit));
+            return Ok(Loaded::Small(kept.clone(), Outcome::RefreshHit));
         }
         self.counts.cache_misses.inc();
         let loaded = match load::load(&self.root, path, self.max_age) {
