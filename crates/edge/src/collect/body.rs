@@ -16,6 +16,13 @@ use super::refusal::Refusal;
 /// Bytes inflated between two looks at the limits.
 const INFLATE_STEP: usize = 256 * 1024;
 
+/// Bytes of a refused body that are read to the end for the sake of the answer: some times what is taken, so that
+/// whoever sends a little too much is told, and whoever sends without end is not served for it.
+const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a refused body is read.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Limits of one body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimits {
@@ -46,7 +53,7 @@ pub(crate) fn packing(headers: &HeaderMap) -> Result<Packing, Refusal> {
 
 /// Reads the whole body.
 pub(crate) async fn read(
-    body: Body,
+    body: &mut Body,
     headers: &HeaderMap,
     limits: &BodyLimits,
     share: &mut Share,
@@ -57,7 +64,6 @@ pub(crate) async fn read(
         return Err(too_large);
     }
     let reading = async {
-        let mut body = body;
         let mut whole = Vec::new();
         let mut first: Option<Bytes> = None;
         while let Some(frame) = body.frame().await {
@@ -87,6 +93,22 @@ pub(crate) async fn read(
         Ok(read) => read,
         Err(_) => Err(Refusal::TooSlow { time: limits.time }),
     }
+}
+
+/// Reads on and keeps nothing, within bounds. A client that is still sending when its connection closes sees a broken
+/// pipe instead of the answer that says what was wrong.
+pub(crate) async fn discard(body: &mut Body) {
+    let reading = async {
+        let mut left = DISCARDED_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    // Whoever is slower than that gets its answer in the middle of sending.
+    let _ = tokio::time::timeout(DISCARD_TIME_MAX, reading).await;
 }
 
 /// Inflates a gzip body, members one after the other. Never holds more than the limit and one step.

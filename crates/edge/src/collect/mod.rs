@@ -202,7 +202,7 @@ impl Collector {
         Ok(Admitted { stream: self.stream(name)?, kind: Kind { shape, fields }, key, packing: body::packing(headers)? })
     }
 
-    async fn take(&self, admitted: Admitted, headers: &HeaderMap, body: Body) -> Result<Taken, Refusal> {
+    async fn take(&self, admitted: Admitted, headers: &HeaderMap, body: &mut Body) -> Result<Taken, Refusal> {
         let Admitted { stream, kind, key, packing } = admitted;
         let limits = BodyLimits {
             bytes_max: self.shared.limits.body_bytes_max,
@@ -293,15 +293,18 @@ async fn collect(
     RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Response {
     let started = Instant::now();
     let counts = collector.shared.counts.clone();
     counts.requests.inc();
     let taken = match collector.admit(&method, &name, query.as_deref().unwrap_or_default(), &headers) {
-        Ok(admitted) => collector.take(admitted, &headers, body).await,
+        Ok(admitted) => collector.take(admitted, &headers, &mut body).await,
         Err(refusal) => Err(refusal),
     };
+    if matches!(&taken, Err(refusal) if !matches!(refusal, Refusal::Token)) {
+        body::discard(&mut body).await;
+    }
     let answer = match taken {
         Ok(taken) => taken.answer(),
         Err(refusal) => refusal.answer(Map::new()),
