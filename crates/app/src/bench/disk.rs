@@ -51,7 +51,7 @@ fn write_for(mut file: &File, size: usize, time: Duration) -> anyhow::Result<(hd
         file.sync_data()?;
         taken.saturating_record(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
         written += size as u64;
-        if written % FILE_BYTES_MAX == 0 {
+        if written.is_multiple_of(FILE_BYTES_MAX) {
             file.set_len(0)?;
         }
     }

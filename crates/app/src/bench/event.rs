@@ -98,7 +98,7 @@ impl Event {
             referer: skewed(&REFERRERS, random(5)),
             status: if random(6) % 200 == 0 { 500 } else { 200 },
             duration_ms: (-(1.0 - unit(7)).ln() * 80_000.0).round() / 1000.0,
-            is_bot: mix(user + 4) % 50 == 0,
+            is_bot: mix(user + 4).is_multiple_of(50),
             campaign: skewed(&CAMPAIGNS, random(8)),
         }
     }

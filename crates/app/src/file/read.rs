@@ -127,7 +127,7 @@ fn each<T>(
 fn data(parts: &mut Parts, folder: &Path, problems: &mut Vec<Problem>) -> PathBuf {
     match parts.remove("data") {
         None => folder.join(DATA_DEFAULT),
-        Some(Value { data: Data::Text(path), .. }) if !path.is_empty() => folder.join(path),
+        Some(Value { data: Data::Text(path), .. }) if !path.is_empty() => named_from(folder, &path),
         Some(Value { line, .. }) => {
             problems.push(Problem {
                 line,
@@ -140,10 +140,15 @@ fn data(parts: &mut Parts, folder: &Path, problems: &mut Vec<Problem>) -> PathBu
     }
 }
 
+/// What the file names, seen from the file's folder, without the `.` of `./data`.
+fn named_from(folder: &Path, name: impl AsRef<Path>) -> PathBuf {
+    folder.join(name).components().collect()
+}
+
 /// Files and folders named in the file are named from where it lies.
 fn from_folder(mut edge: EdgeSettings, folder: &Path) -> EdgeSettings {
     if let Content::Root(root) = &mut edge.content {
-        *root = folder.join(&*root);
+        *root = named_from(folder, &*root);
     }
     if let Some(TokenSource::File(file)) = &mut edge.collect_token {
         *file = folder.join(&*file);

@@ -26,7 +26,7 @@ fn an_empty_file_is_a_console_over_nothing() {
 
 #[test]
 fn names_in_the_file_go_from_where_it_lies() {
-    let text = "data = \"d\"\n[edge.shop]\nlisten = \"127.0.0.1:0\"\nroot = \"shop/\"\n";
+    let text = "data = \"./d\"\n[edge.shop]\nlisten = \"127.0.0.1:0\"\nroot = \"shop/\"\n";
     let settings = settings(text, Path::new("/etc/riverrun")).expect("it is right");
     assert_eq!(settings.data, Path::new("/etc/riverrun/d"));
     let edge::Content::Root(root) = &settings.edges[0].content else { panic!("a folder") };

@@ -49,8 +49,7 @@ async fn run(console: &Console, headers: &HeaderMap, body: &[u8]) -> Result<Resp
     let asked = read(headers.get(header::CONTENT_TYPE), body)?;
     let encoding = wanted(headers.get(header::ACCEPT))?;
     let rows_max = asked.rows_max.or((!encoding.tells_truncation()).then_some(ROWS_EXPORTED_MAX));
-    let options =
-        QueryOptions { timeout: asked.timeout_ms.map(Duration::from_millis), rows_max, ..QueryOptions::default() };
+    let options = QueryOptions { timeout: asked.timeout_ms.map(Duration::from_millis), rows_max };
     let answer = console.rooms.engine.query(&asked.sql, options).await.map_err(|error| ApiError::from_query(&error))?;
     let content_type = match encoding {
         Encoding::Csv => "text/csv; charset=utf-8; header=present",

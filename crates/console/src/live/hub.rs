@@ -75,10 +75,13 @@ pub(crate) struct HubCounts {
     subscribers: Gauge,
 }
 
+/// The results of one query, the latest only; nothing before the first.
+type Results = watch::Sender<Option<Latest>>;
+
 /// The hub.
 pub(crate) struct Hub {
     source: Arc<dyn Source>,
-    queries: Mutex<HashMap<Arc<str>, Weak<watch::Sender<Option<Latest>>>>>,
+    queries: Mutex<HashMap<Arc<str>, Weak<Results>>>,
     /// Half the cores, at least one: live queries leave room for the one that a person is waiting for.
     running: Semaphore,
     pub(crate) counts: HubCounts,
@@ -139,7 +142,7 @@ impl Hub {
     }
 
     /// Forgets the query if nobody looks at it. Under the same lock as `subscribe`, so that no look is lost.
-    fn leave(&self, sql: &Arc<str>, sender: &watch::Sender<Option<Latest>>) -> bool {
+    fn leave(&self, sql: &Arc<str>, sender: &Results) -> bool {
         let mut queries = self.queries.lock();
         if sender.receiver_count() > 0 {
             return false;
@@ -151,7 +154,7 @@ impl Hub {
 }
 
 /// The task of one query.
-async fn compute(hub: Arc<Hub>, sql: Arc<str>, sender: Arc<watch::Sender<Option<Latest>>>) {
+async fn compute(hub: Arc<Hub>, sql: Arc<str>, sender: Arc<Results>) {
     let mut wakes = hub.source.wakes(&sql);
     loop {
         for table in &mut wakes.tables {
@@ -174,7 +177,7 @@ fn rest_after(took: Duration) -> Duration {
 }
 
 /// Runs the query and publishes what differs; gives how long it took.
-async fn run_once(hub: &Arc<Hub>, sql: &Arc<str>, sender: &watch::Sender<Option<Latest>>) -> Duration {
+async fn run_once(hub: &Arc<Hub>, sql: &Arc<str>, sender: &Results) -> Duration {
     let Ok(_place) = hub.running.acquire().await else { return Duration::ZERO };
     let begun = Instant::now();
     let at_ms = hub.source.now_ms();
