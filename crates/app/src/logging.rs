@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 
-/// Begins to log. Servers say what they do; client commands only what went wrong. `RIVERRUN_LOG` overrules both.
+/// Begins to log. A server says what it does; the demo and client commands only what went wrong. `RIVERRUN_LOG` overrules both.
 pub(crate) fn begin(verbose: u8, format: LogFormat, server: bool) {
     let ours = ["base", "stream", "edge", "lake", "query", "deliver", "console", "riverrun"];
     let (level, others) = match (verbose, server) {

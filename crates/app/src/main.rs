@@ -37,7 +37,7 @@ pub(crate) enum Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::begin(cli.verbose, cli.log_format, matches!(cli.command, Command::Serve(_) | Command::Demo(_)));
+    logging::begin(cli.verbose, cli.log_format, matches!(cli.command, Command::Serve(_)));
     match go(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NotAllWell) => ExitCode::FAILURE,

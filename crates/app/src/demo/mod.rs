@@ -80,7 +80,7 @@ fn announce(ready: &Ready, folder: &Folder, no_shoppers: bool, rate: f64) -> any
   File        {}
 
   Try this
-    1. Open the console's shop dashboard:  http://{console}/#/dashboards/shop
+    1. Open the console's shop dashboard:  http://{console}/#/dashboard/shop
     2. Click Buy in the shop beside it and watch the number rise.
     3. Ask:    riverrun sql \"select action, count(*) from clicks group by action\" --server http://{console}
     4. Watch:  riverrun tail clicks --server http://{console}
