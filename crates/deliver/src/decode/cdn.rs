@@ -36,7 +36,7 @@ struct Layout {
     event_time: Option<usize>,
     id: Option<usize>,
     /// The column of the query string, on lines that have it only within the stem.
-    query_of_stem: Option<usize>,
+    query_of_stem: Option<(usize, Kind)>,
 }
 
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl CdnReader {
                 found.id = Some(decode(value));
             }
             if used.field.number == CS_URI_STEM {
-                layout.read_stem(used, value, cells);
+                layout.read_stem(used, value, cells)?;
             } else if let Some((column, kind)) = used.column {
                 cells[column] =
                     Cell::from_text(kind, decode(value)).map_err(|expected| mistake(used.field, expected, value))?;
@@ -122,25 +122,26 @@ impl CdnReader {
         Layout {
             event_time: fields.iter().position(|field| field.column() == self.event_time),
             id: place(X_EDGE_REQUEST_ID).filter(|_| wants_id),
-            query_of_stem: query.map(|(index, _)| index),
+            query_of_stem: query,
             values: fields.into_iter().map(|field| Use { field, column: column(field) }).collect(),
         }
     }
 }
 
 impl Layout {
-    fn read_stem<'a>(&self, used: &Use, value: &'a [u8], cells: &mut [Cell<'a>]) {
+    fn read_stem<'a>(&self, used: &Use, value: &'a [u8], cells: &mut [Cell<'a>]) -> Result<(), String> {
         // The `?` that starts the query is never encoded; one that is belongs to the path.
         let (path, query) = match memchr::memchr(b'?', value) {
-            Some(at) => (&value[..at], Some(&value[at + 1..])),
-            None => (value, None),
+            Some(at) => (&value[..at], &value[at + 1..]),
+            None => (value, &b""[..]),
         };
-        if let Some((column, _)) = used.column {
-            cells[column] = Cell::Text(decode(path));
+        for (column, value) in [(used.column, path), (self.query_of_stem, query)] {
+            if let Some((column, kind)) = column.filter(|_| !value.is_empty()) {
+                cells[column] =
+                    Cell::from_text(kind, decode(value)).map_err(|expected| mistake(used.field, expected, value))?;
+            }
         }
-        if let (Some(column), Some(query)) = (self.query_of_stem, query.filter(|query| !query.is_empty())) {
-            cells[column] = Cell::Text(decode(query));
-        }
+        Ok(())
     }
 }
 

@@ -93,9 +93,10 @@ impl CombinedReader {
         put(cells, self.bytes, "bytes", line.bytes)?;
         put(cells, self.referer, "referer", line.referer.unwrap_or(b"-"))?;
         put(cells, self.agent, "user agent", line.agent.unwrap_or(b"-"))?;
-        if let Some((column, kind)) = self.timestamp {
-            cells[column] =
-                if kind == Kind::Timestamp { Cell::Timestamp(time) } else { Cell::Text(unescape(line.time)) };
+        if let Some((column, Kind::Timestamp)) = self.timestamp {
+            cells[column] = Cell::Timestamp(time);
+        } else {
+            put(cells, self.timestamp, "time", line.time)?;
         }
         if let Some(request) = Request::parse(line.request) {
             put(cells, self.method, "method", request.method)?;

@@ -22,11 +22,10 @@ fn columns() -> RecordColumns {
     RecordColumns::all(Format::Json, &declared, []).only(&names)
 }
 
-/// The cells by column name, without the nulls, and what else was found.
-fn read(
-    payload: &str,
-    event_time: Option<&str>,
-) -> Result<(BTreeMap<String, Cell<'static>>, Option<i64>, Option<String>), String> {
+/// The cells by column name, without the nulls; the event time; the id.
+type Row = (BTreeMap<String, Cell<'static>>, Option<i64>, Option<String>);
+
+fn read(payload: &str, event_time: Option<&str>) -> Result<Row, String> {
     let columns = columns();
     let mut reader = JsonReader::new(&columns, event_time);
     let mut cells = vec![Cell::Null; columns.len()];

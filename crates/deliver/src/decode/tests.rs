@@ -209,3 +209,35 @@ fn a_record_takes_about_a_microsecond() {
         eprintln!("{each} ns per record of {} bytes", payload.len());
     }
 }
+
+#[test]
+fn a_declared_type_counts_for_log_lines_too() {
+    let declared = BTreeMap::from([
+        ("sc_status".to_owned(), ColumnType::Text),
+        ("cs_uri_stem".to_owned(), ColumnType::Integer),
+        ("timestamp".to_owned(), ColumnType::Text),
+    ]);
+    let names = ["sc_status", "cs_uri_stem", "timestamp"].map(str::to_owned);
+    let columns = RecordColumns::all(Format::Combined, &declared, []).only(&names);
+    let mut decoder = Decoder::new(columns, ShardId(0), Format::Combined, &[], None);
+    let line = |stem: &str| format!("h - - [17/May/2015:10:05:03 +0000] \"GET {stem} HTTP/1.1\" 200 0");
+    let (good, bad) = (line("12"), line("/a"));
+    let cdn = Headers { format: Some(b"cdn"), fields: Some(b"10"), ..Headers::default() };
+    let raws = [
+        record(0, good.as_bytes()),
+        record(1, bad.as_bytes()),
+        Raw { headers: cdn, ..record(2, b"34?x") },
+        Raw { headers: cdn, ..record(3, b"/b?x") },
+    ];
+    let decoded = decoder.decode(raws.into_iter(), 4);
+    assert_eq!(longs(&decoded, "cs_uri_stem"), [Some(12), Some(34)]);
+    let texts = |name: &str| {
+        let column = decoded.batch.column_by_name(name).expect("a column").as_string::<i32>();
+        column.iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(texts("sc_status"), [Some("200".to_owned()), None]);
+    assert_eq!(texts("timestamp"), [Some("17/May/2015:10:05:03 +0000".to_owned()), None]);
+    let reasons: Vec<&str> = decoded.refused.iter().map(|refused| refused.reason.as_str()).collect();
+    let wanted = "expected a whole number of 64 bits, found";
+    assert_eq!(reasons, [format!("path: {wanted} \"/a\""), format!("cs-uri-stem: {wanted} \"/b\"")]);
+}
