@@ -40,7 +40,7 @@ class DuckDB:
         self.db.execute(f"create view events as select * from read_parquet({files!r}, hive_partitioning = true)")
 
     def table(self, sql: str) -> pyarrow.Table:
-        return self.db.execute(sql).to_arrow_table()
+        return self.db.sql(sql).to_arrow_table()
 
 
 class ChDB:
