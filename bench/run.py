@@ -55,7 +55,10 @@ def main() -> int:
         sys.exit(f"{binary} is missing: run make build")
     scratch = os.environ.get("RIVERRUN_BENCH_DIR", os.path.join(target, "bench"))
     os.makedirs(scratch, exist_ok=True)
-    about = f"Measured on {machine.describe()}, at {machine.revision(ROOT)}."
+    # What was measured: the commit it was just built from, or for a binary named by hand only when it was built.
+    built = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(binary)))
+    revision = f"a binary of {built}" if "RIVERRUN_BINARY" in os.environ else machine.revision(ROOT)
+    about = f"Measured on {machine.describe()}, at {revision}."
     print(about)
 
     failed = []
@@ -72,7 +75,7 @@ def main() -> int:
                 print(f"!! {name} failed: {failure!r}")
                 failed.append(name)
                 continue
-        found |= {"machine": machine.describe(), "revision": machine.revision(ROOT), "load_before": round(before, 2)}
+        found |= {"machine": machine.describe(), "revision": revision, "load_before": round(before, 2)}
         found["seconds"] = round(time.time() - started)
         table = f"{module.table(found)}\n\n{about} Load before the run {found['load_before']}."
         print(table, flush=True)
