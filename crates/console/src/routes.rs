@@ -7,6 +7,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+use base::Measured;
 use http::{HeaderValue, Method, header};
 
 use crate::rooms::{Console, Rooms};
@@ -57,8 +58,8 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
      object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
-/// The whole console as one service.
-pub fn router(rooms: Rooms, settings: &ConsoleSettings) -> Router {
+/// The whole console as one service, and what it counts.
+pub fn router(rooms: Rooms, settings: &ConsoleSettings) -> (Router, Arc<dyn Measured>) {
     let console = Console::new(rooms, settings);
     let check_token = from_fn_with_state(console.guard.clone(), guard::check_token);
     let mut api = Router::new();
@@ -73,11 +74,12 @@ pub fn router(rooms: Rooms, settings: &ConsoleSettings) -> Router {
     let pages =
         Router::new().route("/login", post(guard::login)).fallback(pages::page).with_state(console.guard.clone());
     let collector = console.rooms.collector.clone().layer(check_token);
-    pages.merge(api).merge(collector).layer(from_fn_with_state(console.guard.clone(), guard::check_place)).layer(
-        from_fn(|request: axum::extract::Request, next: axum::middleware::Next| async move {
-            secured(next.run(request).await)
-        }),
-    )
+    let guarded = pages.merge(api).merge(collector);
+    let guarded = guarded.layer(from_fn_with_state(console.guard.clone(), guard::check_place));
+    let router = guarded.layer(from_fn(|request: axum::extract::Request, next: axum::middleware::Next| async move {
+        secured(next.run(request).await)
+    }));
+    (router, console)
 }
 
 /// The headers that every answer carries.

@@ -123,7 +123,9 @@ impl Running {
             clock: clock.clone(),
             stop: stop.clone(),
         };
-        let console = Door::open(console::router(rooms, &settings.console), settings.console.listen, stop)?;
+        let (pages, counts) = console::router(rooms, &settings.console);
+        measured.push(counts);
+        let console = Door::open(pages, settings.console.listen, stop)?;
         let edge = doors.iter().map(|edge| (edge.counts().name().to_owned(), edge.local_addr())).collect();
         let ready = Ready { console: console.local_addr(), edge };
 

@@ -76,7 +76,7 @@ async fn stack(settings: ConsoleSettings) -> Stack {
         clock,
         stop: stop.clone(),
     };
-    let router = router(rooms, &settings);
+    let (router, _counts) = router(rooms, &settings);
     Stack { router, table, stop, _pipeline: pipeline, _dashboards: declared, _folder: folder }
 }
 
