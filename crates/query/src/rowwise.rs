@@ -119,7 +119,7 @@ impl Projection {
         check_plan(&logical, &words)?;
         let optimized = state.optimize(&logical).map_err(told)?;
         let mut projection = Self { columns: Vec::new(), steps: Vec::new(), schema: Arc::new(Schema::empty()) };
-        projection.add(&state, &optimized, &words).map_err(|error| match error {
+        projection.add(&state, &optimized).map_err(|error| match error {
             Misfit::Engine(error) => told(error),
             Misfit::Told(error) => error,
         })?;
@@ -172,9 +172,9 @@ impl Projection {
     }
 
     /// Adds the steps of `plan`, inputs first.
-    fn add(&mut self, state: &SessionState, plan: &LogicalPlan, words: &Words) -> Result<(), Misfit> {
+    fn add(&mut self, state: &SessionState, plan: &LogicalPlan) -> Result<(), Misfit> {
         for input in plan.inputs() {
-            self.add(state, input, words)?;
+            self.add(state, input)?;
         }
         let expression = |expression: &Expr, over: &DFSchema| state.create_physical_expr(expression.clone(), over);
         match plan {

@@ -21,7 +21,7 @@ fn decoder(format: Format, names: &[&str]) -> Decoder {
     Decoder::new(columns, ShardId(3), format, &[], None)
 }
 
-fn longs<'b>(decoded: &'b Decoded<'_>, name: &str) -> Vec<Option<i64>> {
+fn longs(decoded: &Decoded<'_>, name: &str) -> Vec<Option<i64>> {
     decoded.batch.column_by_name(name).expect("a column").as_primitive::<Int64Type>().iter().collect()
 }
 

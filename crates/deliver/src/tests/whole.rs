@@ -171,7 +171,8 @@ async fn one_stream_feeds_log_lines_of_any_kind_into_one_table() {
     settings.format = Format::Combined;
     let delivery = ground.deliver(&settings, &lake).await;
     let mut batch = Batch::builder();
-    let lines: [(&[u8], &[(&[u8], &[u8])]); 3] = [
+    type Line = (&'static [u8], &'static [(&'static [u8], &'static [u8])]);
+    let lines: [Line; 3] = [
         (b"1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a?b=c HTTP/1.1\" 200 12", &[]),
         (b"5.6.7.8\t/d?e=f\t304", &[(b"format", b"cdn"), (b"fields", b"2,10,5"), (b"simulated", b"1")]),
         (b"{\"c_ip\":\"9.9.9.9\",\"cs_uri_stem\":\"/g\",\"sc_status\":201}", &[(b"format", b"json")]),

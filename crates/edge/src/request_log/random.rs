@@ -26,8 +26,8 @@ pub(crate) fn chosen(percent: u8) -> bool {
     if percent >= 100 {
         return true;
     }
-    // 2^32 mod 100: products whose low half lies below it belong to an incomplete last hundred.
-    const REDRAW_BELOW: u32 = (u32::MAX % 100 + 1) % 100;
+    // 2^32 mod 100, which is 96: products whose low half lies below it belong to an incomplete last hundred.
+    const REDRAW_BELOW: u32 = u32::MAX % 100 + 1;
     loop {
         let product = (next() >> 32) * 100;
         if product as u32 >= REDRAW_BELOW {

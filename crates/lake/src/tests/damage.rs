@@ -10,8 +10,7 @@ async fn reopened(dir: &FsPath) -> Result<(u64, usize, Option<i64>), LakeError> 
         let lake = open(&dir).await;
         let table = lake.ensure(spec()).await?;
         let snapshot = table.snapshot();
-        let columns = snapshot.files.iter().map(|file| (file.path.clone(), file.rows, file.bytes)).count();
-        Ok((snapshot.version.0, columns, table.progress(SOURCE)))
+        Ok((snapshot.version.0, snapshot.files.len(), table.progress(SOURCE)))
     });
     opened.await.expect("no panic")
 }
