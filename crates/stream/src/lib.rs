@@ -29,6 +29,7 @@ mod index;
 mod limit;
 mod log;
 mod partition;
+pub mod plan;
 mod recovery;
 mod retention;
 mod scan;
