@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base::limits::NAME_CHARS_MAX;
 use base::{Clock, Measured, Sample};
@@ -148,12 +148,18 @@ impl Log {
     /// Removes what retention no longer keeps; to be called about once a minute. A jump of the clock ahead is believed
     /// only after an hour of such calls.
     pub fn sweep(&self) -> Swept {
-        let now = {
-            let (steady, last) = &mut *self.steady.lock();
+        let passed = {
+            let (_, last) = &mut *self.steady.lock();
             let passed = last.elapsed();
             *last += passed;
-            steady.now(self.around.clock.now(), passed)
+            passed
         };
+        self.sweep_after(passed)
+    }
+
+    /// Like [`Log::sweep`], told how much time has really passed since the last call: for simulations.
+    pub fn sweep_after(&self, passed: Duration) -> Swept {
+        let now = self.steady.lock().0.now(self.around.clock.now(), passed);
         let mut swept = Swept::default();
         for stream in self.streams() {
             swept += stream.sweep(now);
@@ -177,9 +183,8 @@ impl Log {
         self.streams.write().lock = None;
     }
 
-    /// Commits one group, if anything waits: for tests without threads.
-    #[cfg(test)]
-    pub(crate) fn step(&self) -> bool {
+    /// Commits one group, if anything waits: for simulations, which have no threads. Returns whether there was one.
+    pub fn step(&self) -> bool {
         self.committers.step()
     }
 }

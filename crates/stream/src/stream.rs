@@ -331,11 +331,6 @@ impl Stream {
         self.shards.get(shard.0 as usize)
     }
 
-    #[cfg(test)]
-    pub(crate) fn shard_for_test(&self, shard: ShardId) -> &Arc<Shard> {
-        self.shard(shard).expect("the test knows its shards")
-    }
-
     fn shard_to_read(&self, shard: ShardId) -> Result<&Arc<Shard>, FetchError> {
         let missing = || FetchError::NoShard { stream: self.name.clone(), shard, shards: self.shards() };
         self.shard(shard).ok_or_else(missing)

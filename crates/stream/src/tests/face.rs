@@ -4,13 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::{Clock, ErrorKind, Millis, Offset, ShardId, SystemClock};
+use parking_lot::Mutex;
 
-use super::model::SetClock;
 use crate::{
     AppendError, Batch, Bounds, Compression, Faults, FetchError, Log, RecordRef, ShardStatus, Stream, StreamSettings,
 };
 
 const SHARD: ShardId = ShardId(0);
+
+/// A clock that says what it is told.
+#[derive(Debug, Default)]
+struct SetClock(Mutex<i64>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Millis {
+        Millis(*self.0.lock())
+    }
+}
 
 fn batch(values: &[&str], time: i64) -> Batch {
     let mut builder = Batch::builder();

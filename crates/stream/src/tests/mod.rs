@@ -1,6 +1,3 @@
-//! The log as a whole, through its face.
+//! The log as a whole, through its face, on the real disk. The simulated one is the room `sim`.
 
-mod crash;
-mod disk;
 mod face;
-mod model;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use super::disk::{Crash, FailedSync, SimDisk};
-use super::model::{Check, SHARD, World};
-use crate::{AppendError, Faults, ShardStatus};
+use sim::world::SHARD;
+use sim::{Check, Crash, FailedSync, SimDisk, World};
+use stream::{AppendError, Faults, ShardStatus};
 
 /// A life of a log: rolling, closing, retention, clocks that go back, groups of several batches.
 fn life(world: &mut World) -> Check {
@@ -15,13 +15,13 @@ fn life(world: &mut World) -> Check {
         world.open().map_err(|error| format!("opening: {error}"))?;
         world.check()?;
         for group in 0..5 {
-            *world.clock.0.lock() += if group == 3 { -40 } else { 10 };
+            world.clock.jump(if group == 3 { -40 } else { 10 });
             let batches: &[(usize, usize)] = if group % 2 == 0 { &[(2, 100), (1, 700), (3, 20)] } else { &[(1, 300)] };
             world.append(batches).map_err(|error| format!("appending: {error}"))?;
         }
         world.check()?;
         if round == 1 {
-            world.remove_oldest().map_err(|_| failed("removing"))?;
+            world.retain(2000).map_err(|_| failed("removing"))?;
             world.check()?;
         }
         world.close();
@@ -102,7 +102,7 @@ fn failing_sync(nth: u64, how: FailedSync, faults: Faults) -> Check {
     if disk.syncs() < nth {
         return Ok(());
     }
-    if world.log.is_some() {
+    if world.is_open() {
         let poisoned = matches!(world.stream().status(SHARD), Some(ShardStatus::Poisoned { .. }));
         let refused = matches!(world.append(&[(1, 9)]), Err(AppendError::Poisoned { .. }));
         if poisoned != refused {
@@ -212,9 +212,9 @@ fn run(events: &[(Event, Option<u64>)]) -> Check {
                 world.close();
                 let _failed = world.open();
             }
-            Event::Clock(by) => *world.clock.0.lock() += by,
+            Event::Clock(by) => world.clock.jump(*by),
             Event::Remove => {
-                let _failed = world.remove_oldest();
+                let _failed = world.retain(2000);
             }
             Event::Crash(crash) => {
                 world.crash(*crash);
@@ -255,7 +255,7 @@ fn small(crashed: bool) -> World {
     let mut world = World::new(Faults::default());
     world.open().expect("opens");
     for batches in [&[(2, 200), (2, 200)][..], &[(2, 300)], &[(1, 40)], &[(2, 30), (1, 60)], &[(1, 9), (1, 30)]] {
-        *world.clock.0.lock() += 10;
+        world.clock.jump(10);
         world.append(batches).expect("appends");
     }
     if crashed {

@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
-use crate::disk::{Disk, DiskFile};
+use stream::disk::{Disk, DiskFile};
 
 const SECTOR: usize = 512;
 
 /// What a crash leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Crash {
+pub enum Crash {
     /// The process dies, the machine goes on: nothing is lost.
     Kill,
     /// The power fails: nothing un-synced is kept.
@@ -27,15 +27,16 @@ pub(super) enum Crash {
 
 /// What a failed sync leaves in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailedSync {
+pub enum FailedSync {
     /// The pages are still there, and count as clean although the disk never got them.
     PagesKept,
     /// The pages are gone.
     PagesLost,
 }
 
+/// The simulated disk. A clone is the same disk.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(Arc<Mutex<State>>);
 
 #[derive(Clone, Debug, Default)]
 struct State {
@@ -161,41 +162,52 @@ fn split(path: &Path) -> (PathBuf, String) {
 }
 
 impl SimDisk {
-    pub(super) fn new() -> Self {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
         let disk = Self::default();
         disk.0.lock().dirs.insert(PathBuf::from("/"), Dir::default());
         disk
     }
 
-    pub(super) fn operations(&self) -> u64 {
+    /// Operations so far that changed something.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
         self.0.lock().operations
     }
 
-    pub(super) fn syncs(&self) -> u64 {
+    /// Syncs so far, or since [`SimDisk::fail_sync`].
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
         self.0.lock().syncs
     }
 
     /// What was done so far, one line each.
-    pub(super) fn trace(&self) -> Vec<String> {
+    #[must_use]
+    pub fn trace(&self) -> Vec<String> {
         self.0.lock().trace.clone()
     }
 
-    pub(super) fn stop_at(&self, operation: Option<u64>) {
+    /// Stops the machine in the middle of that operation: it and all that follow fail.
+    pub fn stop_at(&self, operation: Option<u64>) {
         self.0.lock().stop_at = operation;
     }
 
-    pub(super) fn fail_sync(&self, nth: u64, how: FailedSync) {
+    /// Fails the `nth` sync from now on.
+    pub fn fail_sync(&self, nth: u64, how: FailedSync) {
         let mut state = self.0.lock();
         state.syncs = 0;
         state.fail_sync = Some((nth, how));
     }
 
-    pub(super) fn limit(&self, bytes: Option<usize>) {
+    /// Bytes of all files together above which there is no room.
+    pub fn limit(&self, bytes: Option<usize>) {
         self.0.lock().capacity = bytes;
     }
 
     /// What is there after a crash.
-    pub(super) fn after(&self, crash: Crash) -> Self {
+    #[must_use]
+    pub fn after(&self, crash: Crash) -> Self {
         let mut state = self.0.lock().clone();
         (state.operations, state.stop_at, state.syncs, state.fail_sync) = (0, None, 0, None);
         state.trace.clear();
@@ -224,7 +236,8 @@ impl SimDisk {
     }
 
     /// An independent copy, all of it durable.
-    pub(super) fn copy(&self) -> Self {
+    #[must_use]
+    pub fn copy(&self) -> Self {
         let mut state = self.0.lock().clone();
         for file in &mut state.files {
             file.durable.clone_from(&file.now);
@@ -238,7 +251,8 @@ impl SimDisk {
     }
 
     /// All files with their lengths.
-    pub(super) fn files(&self) -> Vec<(PathBuf, usize)> {
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, usize)> {
         let state = self.0.lock();
         let file = |node: &Node| if let Node::File(file) = node { Some(state.files[*file].now.len()) } else { None };
         let dirs = state.dirs.iter();
@@ -249,7 +263,10 @@ impl SimDisk {
     }
 
     /// Changes the durable bytes of a file behind everybody's back.
-    pub(super) fn spoil(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn spoil(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let (dir, name) = split(path);
         let mut state = self.0.lock();
         let Some(Node::File(file)) = state.dirs[&dir].now.get(&name).copied() else { panic!("no file {path:?}") };
