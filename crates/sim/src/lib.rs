@@ -8,8 +8,12 @@
 
 pub mod clock;
 pub mod disk;
+pub mod hits;
+pub mod trace;
 pub mod world;
 
 pub use clock::SimClock;
 pub use disk::{Crash, FailedSync, SimDisk};
+pub use hits::Hits;
+pub use trace::Trace;
 pub use world::{Check, World};
