@@ -87,6 +87,18 @@ impl Disk for SimDisk {
         stopped(stops)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let mut state = self.0.lock();
+        let (parent, dir) = (state.dir(&parent)?, state.dir(path)?);
+        if !state.dirs[dir].now.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let stops = state.step("remove_dir", || format!("remove_dir {}", path.display()))?;
+        state.name(parent, Naming::Unlink(name));
+        stopped(stops)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         let dir = state.dir(path)?;

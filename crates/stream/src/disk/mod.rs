@@ -43,6 +43,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// What the system says.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes an empty folder. Durable only after its parent was synced.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Makes the names in a folder durable.
     ///
     /// # Errors
