@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// What a caller can do about an error. Every room maps each of its errors to one of these;
-/// `edge` and `console` own the tables from a kind to a protocol's own codes.
+/// What a caller can do about an error. Every room maps each of its errors to one of these; the doors own the tables from
+/// a kind to a protocol's own codes, except for HTTP, which all of them speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The request is wrong and will stay wrong: change it.
@@ -30,6 +30,24 @@ pub enum ErrorKind {
     Poisoned,
     /// A mistake of ours.
     Internal,
+}
+
+impl ErrorKind {
+    /// The status with which HTTP says it (RFC 9110, 6585, 4918).
+    #[must_use]
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Denied => 403,
+            Self::NotFound => 404,
+            Self::Conflict | Self::Fenced => 409,
+            Self::Throttled => 429,
+            Self::Corrupt | Self::Internal => 500,
+            Self::Unavailable | Self::Poisoned => 503,
+            Self::TimedOut => 504,
+            Self::Full => 507,
+        }
+    }
 }
 
 impl fmt::Display for ErrorKind {

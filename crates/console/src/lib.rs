@@ -16,7 +16,7 @@ mod routes;
 mod settings;
 
 pub use dashboards::{Chart, Dashboard, Dashboards, Tile};
-pub use pipeline::{LedgerRow, Pipeline, RoomState};
+pub use pipeline::{Pipeline, RoomState};
 pub use rooms::Rooms;
 pub use routes::router;
 pub use settings::{ConsoleSettings, LISTEN_DEFAULT, Token};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base::LedgerRow;
 use serde::Serialize;
 
 /// All rooms and the ledger at one instant: the answer of `GET /api/v1/pipeline`.
@@ -26,28 +27,4 @@ pub struct RoomState {
     pub rates: BTreeMap<&'static str, f64>,
     /// How far behind its input the room is, milliseconds; `None` where that has no meaning.
     pub lag_ms: Option<f64>,
-}
-
-/// What became of the records of one table: received =
-/// delivered + filtered + rejected + expired + in flight, since the table began to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LedgerRow {
-    /// The table.
-    pub table: String,
-    /// The stream it is fed from.
-    pub stream: String,
-    /// Records that the stream got.
-    pub received: u64,
-    /// Rows that are in the table (lake and tail).
-    pub delivered: u64,
-    /// Records that the table's `where` left out.
-    pub filtered: u64,
-    /// Records in `system.rejected`.
-    pub rejected: u64,
-    /// Records that retention removed before delivery had read them.
-    pub expired: u64,
-    /// Records that delivery has not read yet.
-    pub in_flight: u64,
-    /// What the sum leaves open. Zero, or something is wrong.
-    pub unaccounted: i64,
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use base::Format;
-
-use crate::decode::fields::CDN_FIELDS;
+use base::cdn::{CDN_FIELDS, FieldKind};
 
 /// The type that a table declares for a column of a JSON record (`columns = { price = "double" }`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +84,18 @@ impl Kind {
             Self::Double => DataType::Float64,
             Self::Boolean => DataType::Boolean,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        }
+    }
+}
+
+impl From<FieldKind> for Kind {
+    fn from(kind: FieldKind) -> Self {
+        match kind {
+            FieldKind::Text => Self::Text,
+            FieldKind::Int => Self::Int,
+            FieldKind::Long => Self::Long,
+            FieldKind::Double => Self::Double,
+            FieldKind::Timestamp => Self::Timestamp,
         }
     }
 }
@@ -180,7 +191,7 @@ impl RecordColumns {
             }
             Format::Cdn | Format::Combined => {
                 for field in &CDN_FIELDS {
-                    all.add(&field.column(), field.kind, None);
+                    all.add(&field.column(), field.kind.into(), None);
                 }
                 all.add(CS_USER, Kind::Text, None);
             }

@@ -7,36 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use base::{Clock, Counter, Histogram, Measured, Millis, Offset, Sample, ShardId};
+use base::{Clock, Counter, Histogram, LedgerRow, Measured, Millis, Offset, Sample, ShardId};
 use lake::Table;
 use parking_lot::Mutex;
 use stream::Stream;
 
 use crate::account::Account;
-
-/// What became of the records of one table's stream since the table began to read it:
-/// received = delivered + filtered + rejected + expired + in flight.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LedgerRow {
-    /// The table.
-    pub table: String,
-    /// The stream it is fed from.
-    pub stream: String,
-    /// Records that the stream got.
-    pub received: u64,
-    /// Rows that are in the table, lake and tail together.
-    pub delivered: u64,
-    /// Records that the table's `where` left out.
-    pub filtered: u64,
-    /// Records in `system.rejected`.
-    pub rejected: u64,
-    /// Records that retention removed before the table had read them.
-    pub expired: u64,
-    /// Records that the table has not read yet.
-    pub in_flight: u64,
-    /// What the sum leaves open: 0, or something is wrong. (Deleting rows of the table by hand makes it positive.)
-    pub unaccounted: i64,
-}
 
 /// How delivery to one table is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

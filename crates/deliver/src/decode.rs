@@ -15,7 +15,6 @@ use crate::columns::{Own, RecordColumns};
 pub(crate) mod cdn;
 pub(crate) mod cell;
 pub(crate) mod combined;
-pub(crate) mod fields;
 pub(crate) mod json;
 pub(crate) mod moment;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use base::{Clock, Counter, ErrorKind, Histogram, Offset, ShardId};
+use base::{Clock, Counter, ErrorKind, Histogram, LedgerRow, Offset, ShardId};
 use lake::{Lake, LakeError, Table, TableSpec, TailBatch};
 use parking_lot::Mutex;
 use query::QueryError;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::{Account, Committed};
 use crate::backoff::Backoff;
-use crate::counts::{Books, DeliverCounts, DeliveryState, LedgerRow, ShardBook, rows_of};
+use crate::counts::{Books, DeliverCounts, DeliveryState, ShardBook, rows_of};
 use crate::flusher::{Flusher, is_final};
 use crate::plan::Plan;
 use crate::reader::{Feed, Reader, Step, StepError, rejected_id};

@@ -28,7 +28,7 @@ mod settings;
 mod tests;
 
 pub use columns::ColumnType;
-pub use counts::{DeliverCounts, DeliveryState, LedgerRow};
+pub use counts::{DeliverCounts, DeliveryState};
 pub use delivery::{Delivery, StartError};
 pub use rejected::REJECTED;
 pub use settings::{FlushSettings, StartAt, TableSettings};

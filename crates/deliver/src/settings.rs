@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::Format;
+use base::cdn::{CDN_FIELDS, CdnField};
 use base::limits::NAME_CHARS_MAX;
 use base::settings::{Data, Section, nearest};
 
 use crate::columns::{ColumnType, Own};
-use crate::decode::fields::{CDN_FIELDS, CdnField};
 use crate::plan::Plan;
 
 /// The only order of partition columns there is: every reader of the lake may rely on it.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
-use base::{Clock, ShardId, SystemClock};
+use base::{Clock, LedgerRow, ShardId, SystemClock};
 use futures::StreamExt;
 use lake::{Faults, Lake, LakeSettings};
 use query::{Engine, QueryOptions, QuerySettings};
@@ -19,7 +19,7 @@ use stream::{Batch, Log, RecordRef, Stream, StreamSettings};
 use tempfile::TempDir;
 
 use crate::rejected::REJECTED;
-use crate::{Delivery, DeliveryState, FlushSettings, LedgerRow, TableSettings};
+use crate::{Delivery, DeliveryState, FlushSettings, TableSettings};
 
 /// A data folder with its log; the lake is opened again and again.
 pub(crate) struct Ground {

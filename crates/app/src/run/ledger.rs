@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use console::LedgerRow;
+use base::LedgerRow;
 use deliver::DeliverCounts;
 use edge::EdgeCounts;
 use query::{QueryError, Virtual};
@@ -22,21 +22,7 @@ impl Ledger {
 
     /// The rows as they are now.
     pub(crate) fn rows(&self) -> Vec<LedgerRow> {
-        let rows = self.tables.iter().map(|counts| {
-            let row = counts.ledger();
-            LedgerRow {
-                table: row.table,
-                stream: row.stream,
-                received: row.received,
-                delivered: row.delivered,
-                filtered: row.filtered,
-                rejected: row.rejected,
-                expired: row.expired,
-                in_flight: row.in_flight,
-                unaccounted: row.unaccounted,
-            }
-        });
-        rows.collect()
+        self.tables.iter().map(|counts| counts.ledger()).collect()
     }
 }
 

@@ -8,11 +8,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use base::cdn::{CS_URI_QUERY, CS_URI_STEM, CdnField, X_EDGE_REQUEST_ID};
 use percent_encoding::percent_decode;
 
 use super::Found;
 use super::cell::{Cell, MOMENT};
-use super::fields::{CS_URI_QUERY, CS_URI_STEM, CdnField, X_EDGE_REQUEST_ID};
 use super::moment;
 use crate::columns::{Kind, Own, RecordColumns};
 

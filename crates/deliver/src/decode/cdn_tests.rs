@@ -4,7 +4,7 @@ use base::Format;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::fields::CDN_FIELDS;
+use base::cdn::{CDN_FIELDS, FieldKind};
 
 fn all() -> RecordColumns {
     let names: Vec<String> = CDN_FIELDS.iter().map(CdnField::column).chain(["id".to_owned()]).collect();
@@ -136,7 +136,7 @@ proptest! {
         let fields: Vec<(&CdnField, &String)> = values
             .iter()
             .map(|(index, value)| (&CDN_FIELDS[*index], value))
-            .filter(|(field, value)| field.kind == Kind::Text && field.number != CS_URI_STEM && *value != "-")
+            .filter(|(field, value)| field.kind == FieldKind::Text && field.number != CS_URI_STEM && *value != "-")
             .collect();
         prop_assume!(!fields.is_empty());
         let line: Vec<String> = fields.iter().map(|(_, value)| escape(value)).collect();

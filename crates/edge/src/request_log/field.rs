@@ -3,82 +3,22 @@
 
 use std::fmt;
 
+use base::cdn::CDN_FIELDS;
+
 /// One field of the published table, by its number (1..=69).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Field(u8);
 
 /// Names in the published order: the field numbered `n` is `NAMES[n - 1]`.
-const NAMES: [&str; 69] = [
-    "timestamp",
-    "c-ip",
-    "s-ip",
-    "time-to-first-byte",
-    "sc-status",
-    "sc-bytes",
-    "cs-method",
-    "cs-protocol",
-    "cs-host",
-    "cs-uri-stem",
-    "cs-bytes",
-    "x-edge-location",
-    "x-edge-request-id",
-    "x-host-header",
-    "time-taken",
-    "cs-protocol-version",
-    "c-ip-version",
-    "cs-user-agent",
-    "cs-referer",
-    "cs-cookie",
-    "cs-uri-query",
-    "x-edge-response-result-type",
-    "x-forwarded-for",
-    "ssl-protocol",
-    "ssl-cipher",
-    "x-edge-result-type",
-    "fle-encrypted-fields",
-    "fle-status",
-    "sc-content-type",
-    "sc-content-len",
-    "sc-range-start",
-    "sc-range-end",
-    "c-port",
-    "x-edge-detailed-result-type",
-    "c-country",
-    "cs-accept-encoding",
-    "cs-accept",
-    "cache-behavior-path-pattern",
-    "cs-headers",
-    "cs-header-names",
-    "cs-headers-count",
-    "primary-distribution-id",
-    "primary-distribution-dns-name",
-    "origin-fbl",
-    "origin-lbl",
-    "asn",
-    "cmcd-encoded-bitrate",
-    "cmcd-buffer-length",
-    "cmcd-buffer-starvation",
-    "cmcd-content-id",
-    "cmcd-object-duration",
-    "cmcd-deadline",
-    "cmcd-measured-throughput",
-    "cmcd-next-object-request",
-    "cmcd-next-range-request",
-    "cmcd-object-type",
-    "cmcd-playback-rate",
-    "cmcd-requested-maximum-throughput",
-    "cmcd-streaming-format",
-    "cmcd-session-id",
-    "cmcd-stream-type",
-    "cmcd-startup",
-    "cmcd-top-bitrate",
-    "cmcd-version",
-    "r-host",
-    "sr-reason",
-    "x-edge-mqcs",
-    "distribution-tenant-id",
-    "connection-id",
-];
+const NAMES: [&str; 69] = {
+    let mut names = [""; 69];
+    let mut index = 0;
+    while index < 69 {
+        names[index] = CDN_FIELDS[index].name;
+        index += 1;
+    }
+    names
+};
 
 macro_rules! fields {
     ($($name:ident = $number:literal),* $(,)?) => {
