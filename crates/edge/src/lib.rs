@@ -20,6 +20,7 @@ mod answer;
 pub mod collect;
 mod counts;
 mod edge;
+mod kinesis;
 mod origin;
 mod request_log;
 pub mod serve;

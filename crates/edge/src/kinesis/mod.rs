@@ -1,0 +1,3 @@
+//! The Kinesis door: the published API of Kinesis Data Streams over the streams of the log.
+
+pub(crate) mod wire;

@@ -1,0 +1,53 @@
+//! JSON 1.1 bodies.
+
+use std::io;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_json::ser::Formatter;
+
+use super::Unreadable;
+use super::member::Typed;
+
+/// Base64 is written in pieces of this many bytes (a multiple of three, so that only the last is padded): no copy of a
+/// large blob is made.
+const PIECE: usize = 3 * 1024;
+
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = T::deserialize(Typed::whole(&mut reader));
+    read.and_then(|value| reader.end().map(|()| value)).map_err(|error| match error.classify() {
+        Category::Data => {
+            let text = error.to_string();
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let text = text.strip_suffix(&place).unwrap_or(&text);
+            if text == super::member::NO_MAP { Unreadable::Broken } else { Unreadable::Mistyped(text.to_owned()) }
+        }
+        Category::Io | Category::Syntax | Category::Eof => Unreadable::Broken,
+    })
+}
+
+pub(super) fn encode<T: Serialize + ?Sized>(output: &T) -> Vec<u8> {
+    let mut body = Vec::with_capacity(256);
+    let mut writer = serde_json::Serializer::with_formatter(&mut body, WithBase64);
+    output.serialize(&mut writer).expect("writing to memory cannot fail, and no output has keys other than text");
+    body
+}
+
+/// Writes byte strings as base64; otherwise compact JSON.
+struct WithBase64;
+
+impl Formatter for WithBase64 {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, bytes: &[u8]) -> io::Result<()> {
+        let mut text = [0; PIECE / 3 * 4];
+        writer.write_all(b"\"")?;
+        for piece in bytes.chunks(PIECE) {
+            let length = BASE64_STANDARD.encode_slice(piece, &mut text).map_err(io::Error::other)?;
+            writer.write_all(&text[..length])?;
+        }
+        writer.write_all(b"\"")
+    }
+}
