@@ -209,6 +209,8 @@ pub(crate) enum Bench {
     Load(BenchLoad),
     /// Click N times a second on the site and time how long each click takes to be visible in SQL
     Latency(BenchLatency),
+    /// Publish to, read from and time a log in this process, and the raw disk in the same pattern beside it
+    Stream(BenchStream),
     /// Time 4 KiB and 1 MiB writes with fdatasync: the raw disk beside every other figure
     Fdatasync {
         /// A folder on the disk to probe
@@ -274,6 +276,34 @@ pub(crate) struct BenchLatency {
     pub(crate) server: Server,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct BenchStream {
+    /// A folder on the disk to measure; what is written there is removed at the end
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Shards of the stream
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) shards: u16,
+    /// Bytes of a record
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(16..))]
+    pub(crate) size: u16,
+    /// Records of one append
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    pub(crate) batch: u16,
+    /// Appends on their way at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) writers: u16,
+    /// Rounds of publishing and of the raw disk, by turns
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) rounds: u8,
+    /// Seconds of each
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(crate) seconds: u16,
+    /// Records per second when latency is measured
+    #[arg(long, value_name = "N", default_value_t = 1000.0, value_parser = rate)]
+    pub(crate) rate: f64,
+}
+
 /// A number of events per second that one process can make.
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
@@ -307,6 +337,7 @@ mod tests {
             "riverrun sql select --format csv",
             "riverrun bench load --rate 1000",
             "riverrun bench latency",
+            "riverrun bench stream --shards 4 --seconds 1",
             "riverrun bench fdatasync",
             "riverrun bench generate --data d --rows 10",
             "riverrun bench file --data d",

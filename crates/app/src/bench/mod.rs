@@ -5,6 +5,7 @@ mod event;
 mod generate;
 mod latency;
 mod load;
+mod stream;
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ pub(crate) async fn bench(asked: Bench) -> anyhow::Result<Outcome> {
     match asked {
         Bench::Load(asked) => load::load(asked).await,
         Bench::Latency(asked) => latency::latency(asked).await,
+        Bench::Stream(asked) => stream::stream(asked).await,
         Bench::Fdatasync { dir, seconds } => disk::fdatasync(&dir, seconds),
         Bench::Generate { data, rows } => generate::generate(&data, rows).await,
         Bench::File { data } => generate::file(&data).map(|_| Outcome::Done),
