@@ -48,6 +48,11 @@ impl SegmentCache {
         self.open.lock().retain(|(found, _)| *found != key);
     }
 
+    /// Closes all segments of a shard that is no more.
+    pub(crate) fn forget_shard(&self, number: u64) {
+        self.open.lock().retain(|((found, _), _)| *found != number);
+    }
+
     fn take_up(&self, key: SegmentKey) -> Option<Arc<OpenSegment>> {
         let mut open = self.open.lock();
         let index = open.iter().position(|(found, _)| *found == key)?;

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::batch::Batch;
 use crate::disk::DiskFile;
 use crate::error::{AppendError, is_full};
-use crate::index::Index;
+use crate::index::{Index, Summary};
 use crate::limit::{
     CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE_BYTES, SHARD_QUEUE_APPENDS_MAX,
     SHARD_QUEUE_BYTES_MAX,
@@ -107,6 +107,7 @@ impl Shard {
         if let Err(error) = taken {
             match error {
                 AppendError::Throttled { .. } => self.counts.throttled.inc(),
+                AppendError::ShardClosed { .. } => self.counts.moved.inc(),
                 _ => self.counts.failed.inc(),
             }
             return Err(error);
@@ -198,8 +199,13 @@ impl Shard {
     fn poison(&self, error: &io::Error) -> AppendError {
         let poisoned = AppendError::Poisoned { why: error.to_string() };
         tracing::error!(dir = %self.dir.display(), %error, "a write failed: the shard takes no more records until restart");
+        self.refuse_all(&poisoned);
+        poisoned
+    }
+
+    fn refuse_all(&self, why: &AppendError) {
         let mut queue = self.queue.lock();
-        queue.refused = Some(poisoned.clone());
+        queue.refused = Some(why.clone());
         let waiting = std::mem::take(&mut queue.waiting);
         let bytes = std::mem::take(&mut queue.bytes);
         drop(queue);
@@ -207,9 +213,60 @@ impl Shard {
         self.counts.waiting_bytes.add(-(bytes as i64));
         self.counts.failed.add(waiting.len() as u64);
         for waiting in waiting {
-            let _gone = waiting.answer.send(Err(poisoned.clone()));
+            let _gone = waiting.answer.send(Err(why.clone()));
         }
-        poisoned
+    }
+
+    /// Ends the shard for appenders, those that wait included, and for readers that wait. Returns when no write is
+    /// under way any more.
+    pub(crate) fn abandon(&self, why: &AppendError) {
+        self.refuse_all(why);
+        let _written = self.writer.lock();
+        self.end.send_modify(|end| end.open = false);
+    }
+
+    /// Takes nothing more, and writes what waits. Returns where the shard ends now: everything before is durable, and
+    /// nothing will come after, unless the shard is unsealed.
+    pub(crate) fn seal(&self, segment_bytes: u64) -> Result<Offset, AppendError> {
+        {
+            let mut queue = self.queue.lock();
+            if let Some(refused) = &queue.refused {
+                return Err(refused.clone());
+            }
+            queue.refused = Some(AppendError::ShardClosed { shard: self.id });
+        }
+        while self.commit(segment_bytes) {}
+        // A committer that had taken a group before has written it by now: each holds the writer meanwhile.
+        let _written = self.writer.lock();
+        match &self.queue.lock().refused {
+            Some(AppendError::ShardClosed { .. }) => Ok(self.bounds().end),
+            Some(refused) => Err(refused.clone()),
+            None => Err(AppendError::Closed),
+        }
+    }
+
+    /// Takes records again after [`Shard::seal`].
+    pub(crate) fn unseal(&self) {
+        self.queue.lock().refused.take_if(|refused| matches!(refused, AppendError::ShardClosed { .. }));
+    }
+
+    /// Leaves the files of a sealed shard as those of a closed one, and wakes all who wait.
+    pub(crate) fn finish(&self) {
+        let mut writer = self.writer.lock();
+        let active = self.view.read().active.as_ref().map(|active| {
+            let Summary { base, bytes, .. } = active.index.summary;
+            (Arc::clone(&active.file), active.index.clone(), base, bytes)
+        });
+        if let Some((file, index, base, bytes)) = active {
+            if let Err(error) = file.truncate(bytes) {
+                tracing::warn!(dir = %self.dir.display(), %error, "reserved room could not be given back");
+            }
+            self.save_index();
+            self.around.cache.put(self.key(base), Arc::new(OpenSegment { file, index }));
+            (writer.reserved, writer.vouched) = (0, bytes);
+        }
+        self.view.write().finish();
+        self.end.send_modify(|end| end.open = false);
     }
 
     /// Makes the group durable and visible; returns its first offset.
@@ -331,6 +388,8 @@ impl Shard {
             active.index.summary.end
         };
         self.end.send_modify(|known| known.offset = end);
+        let weight = group.iter().map(|waiting| waiting.batch.weight()).sum();
+        self.meter.wrote(self.around.clock.now(), records, weight);
         self.counts.commits.inc();
         self.counts.appended_batches.add(group.len() as u64);
         self.counts.appended_records.add(records);

@@ -14,6 +14,8 @@ pub(crate) struct StreamCounts {
     pub(crate) throttled: Counter,
     /// Appends refused for another reason: full, poisoned, corrupt, closed.
     pub(crate) failed: Counter,
+    /// Appends refused because the shard had been closed: their keys belong to others now.
+    pub(crate) moved: Counter,
     /// Groups written, each with one sync.
     pub(crate) commits: Counter,
     /// Batches whose arrival times had to be raised.
@@ -24,6 +26,10 @@ pub(crate) struct StreamCounts {
     pub(crate) cut_bytes: Counter,
     pub(crate) removed_segments: Counter,
     pub(crate) removed_bytes: Counter,
+    pub(crate) splits: Counter,
+    pub(crate) merges: Counter,
+    /// Closed shards taken off the list after their retention.
+    pub(crate) removed_shards: Counter,
     /// Bytes waiting to be written now.
     pub(crate) waiting_bytes: Gauge,
     /// Duration of writing one group.
@@ -43,12 +49,16 @@ impl StreamCounts {
             ("riverrun_stream_fetched_bytes_total", &self.fetched_bytes),
             ("riverrun_stream_throttled_appends_total", &self.throttled),
             ("riverrun_stream_failed_appends_total", &self.failed),
+            ("riverrun_stream_moved_appends_total", &self.moved),
             ("riverrun_stream_commits_total", &self.commits),
             ("riverrun_stream_clamped_batches_total", &self.clamped_batches),
             ("riverrun_stream_corrupt_fetches_total", &self.corrupt),
             ("riverrun_stream_cut_bytes_total", &self.cut_bytes),
             ("riverrun_stream_removed_segments_total", &self.removed_segments),
             ("riverrun_stream_removed_bytes_total", &self.removed_bytes),
+            ("riverrun_stream_splits_total", &self.splits),
+            ("riverrun_stream_merges_total", &self.merges),
+            ("riverrun_stream_removed_shards_total", &self.removed_shards),
         ];
         for (name, counter) in counters {
             samples.push(Sample::new(name, &labels, counter.get()));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base::{ErrorKind, Offset, ShardId};
 
 use crate::batch::Damage;
+use crate::range::HashRange;
 
 /// Opening the log or a stream failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,17 +44,25 @@ pub enum OpenError {
         /// What was expected and what was found.
         what: String,
     },
-    /// The number of shards of an existing stream cannot be changed this way.
-    #[error(
-        "stream {name} was made with {stored} shards, and {asked} are asked for. Write shards = {stored}, or make a stream of another name"
-    )]
-    Shards {
+    /// There is a stream of that name.
+    #[error("there is a stream {name} already: use it, or choose another name")]
+    Exists {
         /// The stream.
         name: String,
-        /// What is on disk.
-        stored: u32,
-        /// What was asked for.
-        asked: u32,
+    },
+    /// There is no stream of that name, or no longer.
+    #[error("there is no stream {name} any more")]
+    Deleted {
+        /// The stream.
+        name: String,
+    },
+    /// Changing the number of shards failed.
+    #[error("stream {name}: {source}")]
+    Reshard {
+        /// The stream.
+        name: String,
+        /// Why.
+        source: Box<ReshardError>,
     },
     /// `stream.json` or `start.json` is damaged or of a later version.
     #[error("{}: {what}. Restore the file from a copy", path.display())]
@@ -80,9 +89,97 @@ impl OpenError {
         match self {
             Self::Io { source, .. } if is_full(source) => ErrorKind::Full,
             Self::Io { .. } | Self::Closed => ErrorKind::Unavailable,
-            Self::Locked { .. } => ErrorKind::Conflict,
-            Self::Name { .. } | Self::Settings { .. } | Self::Shards { .. } => ErrorKind::Invalid,
+            Self::Locked { .. } | Self::Exists { .. } => ErrorKind::Conflict,
+            Self::Deleted { .. } => ErrorKind::NotFound,
+            Self::Reshard { source, .. } => source.kind(),
+            Self::Name { .. } | Self::Settings { .. } => ErrorKind::Invalid,
             Self::Metadata { .. } => ErrorKind::Corrupt,
+        }
+    }
+}
+
+/// The shards of a stream were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReshardError {
+    /// There is no such shard.
+    #[error("there is no shard {shard}")]
+    NoShard {
+        /// The shard asked for.
+        shard: ShardId,
+    },
+    /// The shard was closed before.
+    #[error("shard {shard} is closed: its keys belong to its children")]
+    ShardClosed {
+        /// The shard asked for.
+        shard: ShardId,
+    },
+    /// No place to split.
+    #[error(
+        "shard {shard} has the hashes {} to {}: expected a place to split above the first and up to the last of them, found {at}",
+        range.start,
+        range.end
+    )]
+    Point {
+        /// The shard asked for.
+        shard: ShardId,
+        /// The place asked for.
+        at: u128,
+        /// The hashes of the shard.
+        range: HashRange,
+    },
+    /// The two do not lie side by side.
+    #[error("shards {a} and {b} cannot be merged: expected two whose hashes adjoin")]
+    Apart {
+        /// One of them.
+        a: ShardId,
+        /// The other.
+        b: ShardId,
+    },
+    /// More than a stream may have.
+    #[error("expected 1 to {max} {what}, {asked} are asked for")]
+    TooMany {
+        /// What is counted.
+        what: &'static str,
+        /// How many there would be.
+        asked: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// The shard's end is not known for certain.
+    #[error("shard {shard} cannot be closed: {error}")]
+    Shard {
+        /// The shard.
+        shard: ShardId,
+        /// Why it takes no records.
+        error: AppendError,
+    },
+    /// A mistake of ours, found before it did harm.
+    #[error("the shards would not fit together: {what}")]
+    Wrong {
+        /// What does not fit.
+        what: String,
+    },
+    /// The stream was deleted, or the log closed.
+    #[error("the stream was deleted or the log closed")]
+    Gone,
+    /// The disk refused. Unless it had no room, the shards that were to be closed take no records until restart.
+    #[error(transparent)]
+    Disk(#[from] OpenError),
+}
+
+impl ReshardError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoShard { .. } => ErrorKind::NotFound,
+            Self::ShardClosed { .. } => ErrorKind::Conflict,
+            Self::Point { .. } | Self::Apart { .. } => ErrorKind::Invalid,
+            Self::TooMany { .. } => ErrorKind::Full,
+            Self::Shard { error, .. } => error.kind(),
+            Self::Wrong { .. } => ErrorKind::Internal,
+            Self::Gone => ErrorKind::Unavailable,
+            Self::Disk(error) => error.kind(),
         }
     }
 }
@@ -135,15 +232,28 @@ pub enum AppendError {
         /// Its limit.
         max: usize,
     },
-    /// There is no such shard.
-    #[error("stream {stream} has shards 0 to {}, not {shard}", shards - 1)]
+    /// There is no such shard, or no longer.
+    #[error("stream {stream} has no shard {shard}")]
     NoShard {
         /// The stream.
         stream: String,
         /// The shard asked for.
         shard: ShardId,
-        /// How many there are.
-        shards: u32,
+    },
+    /// The shard was split or merged: its keys belong to others now. Ask for the shard of each key again, and append
+    /// there.
+    #[error("shard {shard} is closed: its keys belong to its children")]
+    ShardClosed {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// A record is larger than this stream takes.
+    #[error("the payload of a record has {found} bytes, the stream takes at most {max}")]
+    RecordTooLarge {
+        /// Its bytes.
+        found: usize,
+        /// The stream's limit.
+        max: usize,
     },
     /// The disk has no room. Appends go on as soon as there is.
     #[error("the disk is full ({why}): make room, or lower retention; nothing of this batch was kept")]
@@ -160,6 +270,9 @@ pub enum AppendError {
     /// The stored bytes of this shard are damaged, its end is unknown.
     #[error("the shard takes no records: {0}")]
     Corrupt(Corrupt),
+    /// The stream was deleted.
+    #[error("the stream was deleted")]
+    Deleted,
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
@@ -171,7 +284,9 @@ impl AppendError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Throttled { .. } => ErrorKind::Throttled,
-            Self::NoShard { .. } => ErrorKind::NotFound,
+            Self::NoShard { .. } | Self::Deleted => ErrorKind::NotFound,
+            Self::ShardClosed { .. } => ErrorKind::Conflict,
+            Self::RecordTooLarge { .. } => ErrorKind::Invalid,
             Self::Full { .. } => ErrorKind::Full,
             Self::Poisoned { .. } => ErrorKind::Poisoned,
             Self::Corrupt(_) => ErrorKind::Corrupt,
@@ -199,16 +314,17 @@ pub struct Corrupt {
 /// A fetch gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// There is no such shard.
-    #[error("stream {stream} has shards 0 to {}, not {shard}", shards - 1)]
+    /// There is no such shard, or no longer.
+    #[error("stream {stream} has no shard {shard}")]
     NoShard {
         /// The stream.
         stream: String,
         /// The shard asked for.
         shard: ShardId,
-        /// How many there are.
-        shards: u32,
     },
+    /// The stream was deleted.
+    #[error("the stream was deleted")]
+    Deleted,
     /// Retention has removed that offset.
     #[error("offset {from} was removed by retention; the first one kept is {start}")]
     Removed {
@@ -243,7 +359,7 @@ impl FetchError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoShard { .. } | Self::Removed { .. } => ErrorKind::NotFound,
+            Self::NoShard { .. } | Self::Deleted | Self::Removed { .. } => ErrorKind::NotFound,
             Self::Beyond { .. } => ErrorKind::Invalid,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Io { .. } => ErrorKind::Unavailable,

@@ -122,6 +122,7 @@ impl Shard {
         let fetched = fetched?;
         self.counts.fetches.inc();
         self.counts.fetched_bytes.add(fetched.bytes.len() as u64);
+        self.meter.read(self.around.clock.now(), fetched.len() as u64, fetched.bytes.len() as u64);
         Ok(fetched)
     }
 

@@ -13,6 +13,8 @@
 //! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
 //! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails.
 //! * `retention` removes whole closed segments.
+//! * `topology` is the list of shards and their descent; `reshard` changes it while records come in, `metadata` is the
+//!   file that holds it, and `delete` ends a stream.
 //! * [`disk`] is the seam below all of it, so that tests can crash, tear and fill a simulated disk.
 //!
 //! The bytes are described in `docs/formats/segment.md`.
@@ -21,17 +23,24 @@ pub mod batch;
 mod cache;
 mod commit;
 mod counts;
+mod delete;
 pub mod disk;
 mod error;
 mod fault;
 mod fetch;
+mod heat;
 mod index;
 mod limit;
 mod log;
+mod metadata;
+mod note;
 mod partition;
 pub mod plan;
+mod range;
 mod recovery;
+mod reshard;
 mod retention;
+mod scale;
 mod scan;
 mod segment;
 mod settings;
@@ -40,14 +49,19 @@ mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod varint;
 
 pub use batch::{Batch, BatchBuilder, Compression, RecordRef, RecordView};
-pub use error::{AppendError, BatchError, Corrupt, FetchError, OpenError};
+pub use error::{AppendError, BatchError, Corrupt, FetchError, OpenError, ReshardError};
 pub use fault::Faults;
 pub use fetch::Fetched;
+pub use heat::Heat;
 pub use log::Log;
+pub use range::HashRange;
 pub use retention::Swept;
+pub use scale::Scaled;
 pub use settings::StreamSettings;
 pub use shard::{Bounds, ShardStatus};
 pub use stream::Stream;
+pub use topology::{Closing, ShardInfo, ShardMode};

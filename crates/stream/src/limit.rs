@@ -32,7 +32,20 @@ pub(crate) const LOG_QUEUE_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX;
 /// Appends that may wait for one shard: each costs a wake-up, and the tail of a longer queue would time out anyway.
 pub(crate) const SHARD_QUEUE_APPENDS_MAX: usize = 65_536;
 
-/// Shards of one stream.
+/// Payload of one record, bytes, where the stream allows it: the most that the published Kinesis API can be told to take
+/// (`MaxRecordSizeInKiB` of 10,240). Without being told, a stream takes [`base::limits::RECORD_BYTES_MAX`].
+pub(crate) const RECORD_BYTES_POSSIBLE: usize = 10 * 1024 * 1024;
+
+/// Shards of one stream that are listed, closed ones included: the list is rewritten at every change, and this is about
+/// 2 MiB of it. A stream of the most shards can be cut anew a few times within its retention.
+pub(crate) const SHARDS_LISTED_MAX: usize = 10_000;
+
+/// Notes of one stream, and bytes of one: they are for what a door must remember, not for records.
+pub(crate) const NOTES_MAX: usize = 64;
+/// See [`NOTES_MAX`].
+pub(crate) const NOTE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Open shards of one stream.
 pub(crate) const SHARDS_MAX: u32 = 1000;
 
 /// Log bytes between two entries of an index. A fetch reads at most this much in vain; a full segment of 256 MiB has

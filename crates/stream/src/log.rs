@@ -13,11 +13,13 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::cache::SegmentCache;
 use crate::commit::{Budget, Committers};
+use crate::delete;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::fault::Faults;
 use crate::limit::COMMITTERS;
 use crate::retention::{SteadyClock, Swept};
+use crate::scale::Scaled;
 use crate::settings::StreamSettings;
 use crate::shard::Surroundings;
 use crate::store;
@@ -31,9 +33,9 @@ const LOCK_FILE: &str = ".lock";
 #[derive(Debug)]
 pub struct Log {
     dir: PathBuf,
-    around: Surroundings,
-    committers: Arc<Committers>,
-    numbers: AtomicU64,
+    ground: Ground,
+    /// Held while a stream is made or deleted.
+    naming: Mutex<()>,
     streams: RwLock<Streams>,
     steady: Mutex<(SteadyClock, Instant)>,
 }
@@ -83,9 +85,12 @@ impl Log {
         let (cache, budget) = (Arc::new(SegmentCache::default()), Arc::new(Budget::default()));
         let committers = Committers::start(committers).map_err(OpenError::io("starting threads for", &dir))?;
         let log = Self {
-            around: Surroundings { disk, clock, cache, budget, faults },
-            committers,
-            numbers: AtomicU64::new(0),
+            ground: Ground {
+                around: Surroundings { disk, clock, cache, budget, faults },
+                committers,
+                numbers: Arc::new(AtomicU64::new(0)),
+            },
+            naming: Mutex::new(()),
             streams: RwLock::new(Streams { by_name: BTreeMap::new(), closed: false, lock }),
             steady,
             dir,
@@ -95,42 +100,80 @@ impl Log {
     }
 
     fn recover(&self) -> Result<(), OpenError> {
-        let names = self.around.disk.list(&self.dir).map_err(OpenError::io("reading", &self.dir))?;
+        let disk = &*self.ground.around.disk;
+        let names = disk.list(&self.dir).map_err(OpenError::io("reading", &self.dir))?;
         let mut streams = self.streams.write();
         for name in names.into_iter().filter(|name| is_name(name)) {
-            if let Some(stream) = Stream::open(&name, &self.dir.join(&name), &self.ground())? {
+            let dir = self.dir.join(&name);
+            if let Some(stream) = Stream::open(&name, &dir, self.ground.clone())? {
                 streams.by_name.insert(name, Arc::new(stream));
+            } else if let Err(error) = delete::finish(disk, &dir) {
+                tracing::warn!(dir = %dir.display(), %error, "what a deleted stream left could not be removed");
             }
         }
         Ok(())
     }
 
-    fn ground(&self) -> Ground<'_> {
-        Ground { around: &self.around, committers: &self.committers, numbers: &self.numbers }
-    }
-
-    /// The stream of that name, made if there is none. Of one that exists, retention and segment size may change.
+    /// The stream of that name, made if there is none. Of one that exists, that changes which the file newly says; another
+    /// number of shards than it said before reshapes the stream, while what calls have changed since stays otherwise.
     ///
     /// # Errors
-    /// A wrong name or setting, another number of shards than the stream was made with, or the disk.
+    /// A wrong name or setting, shards that cannot be changed, or the disk.
     pub fn ensure(&self, name: &str, settings: &StreamSettings) -> Result<Arc<Stream>, OpenError> {
-        if !is_name(name) {
-            return Err(OpenError::Name { name: name.to_owned() });
+        check(name, settings)?;
+        let _naming = self.naming.lock();
+        if self.streams.read().closed {
+            return Err(OpenError::Closed);
         }
-        if let Some(what) = settings.problem() {
-            return Err(OpenError::Settings { name: name.to_owned(), what });
+        match self.stream(name) {
+            Some(stream) => stream.adjust(settings).map(|()| stream),
+            None => self.make(name, settings, true),
         }
+    }
+
+    /// Makes a stream that the file does not name.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`], a wrong name or setting, or the disk.
+    pub fn create(&self, name: &str, settings: &StreamSettings) -> Result<Arc<Stream>, OpenError> {
+        check(name, settings)?;
+        let _naming = self.naming.lock();
+        if self.stream(name).is_some() {
+            return Err(OpenError::Exists { name: name.to_owned() });
+        }
+        self.make(name, settings, false)
+    }
+
+    fn make(&self, name: &str, settings: &StreamSettings, declared: bool) -> Result<Arc<Stream>, OpenError> {
+        if self.streams.read().closed {
+            return Err(OpenError::Closed);
+        }
+        let stream = Stream::create(name, &self.dir.join(name), settings, declared, self.ground.clone())?;
+        let stream = Arc::new(stream);
         let mut streams = self.streams.write();
         if streams.closed {
             return Err(OpenError::Closed);
         }
-        if let Some(stream) = streams.by_name.get(name) {
-            stream.adjust(settings)?;
-            return Ok(Arc::clone(stream));
-        }
-        let stream = Arc::new(Stream::create(name, &self.dir.join(name), settings, &self.ground())?);
         streams.by_name.insert(name.to_owned(), Arc::clone(&stream));
         Ok(stream)
+    }
+
+    /// Deletes a stream with all its records: appends are refused from now on, readers told, waiters woken, and the folder
+    /// removed. A crash leaves it whole or deletes it with the next start. `false` if there is none. Blocks while files are
+    /// removed; one made of the same name afterwards has another uuid.
+    ///
+    /// # Errors
+    /// The stream could not be marked as deleted: it takes no records until a restart finds out whether it is.
+    pub fn delete(&self, name: &str) -> Result<bool, OpenError> {
+        let _naming = self.naming.lock();
+        let Some(stream) = self.stream(name) else { return Ok(false) };
+        stream.retire()?;
+        self.streams.write().by_name.remove(name);
+        let dir = self.dir.join(name);
+        if let Err(error) = delete::finish(&*self.ground.around.disk, &dir) {
+            tracing::warn!(dir = %dir.display(), %error, "what a deleted stream left is removed with the next start");
+        }
+        Ok(true)
     }
 
     /// The stream of that name.
@@ -159,12 +202,18 @@ impl Log {
 
     /// Like [`Log::sweep`], told how much time has really passed since the last call: for simulations.
     pub fn sweep_after(&self, passed: Duration) -> Swept {
-        let now = self.steady.lock().0.now(self.around.clock.now(), passed);
+        let now = self.steady.lock().0.now(self.ground.around.clock.now(), passed);
         let mut swept = Swept::default();
         for stream in self.streams() {
             swept += stream.sweep(now);
         }
         swept
+    }
+
+    /// Splits the hot shards of on-demand streams and merges the cold ones; to be called every few seconds. Blocks for a
+    /// few syncs if there is anything to change.
+    pub fn scale(&self) -> Scaled {
+        Scaled::default()
     }
 
     /// Refuses appends, writes what waits, saves the indexes and ends the threads. Blocks until that is done; a second
@@ -177,15 +226,16 @@ impl Log {
             }
             streams.by_name.values().cloned().collect::<Vec<_>>()
         };
+        let _made = self.naming.lock(); // a stream being deleted is gone before the lock on the folder is
         streams.iter().for_each(|stream| stream.refuse());
-        self.committers.close();
+        self.ground.committers.close();
         streams.iter().for_each(|stream| stream.close());
         self.streams.write().lock = None;
     }
 
     /// Commits one group, if anything waits: for simulations, which have no threads. Returns whether there was one.
     pub fn step(&self) -> bool {
-        self.committers.step()
+        self.ground.committers.step()
     }
 }
 
@@ -198,6 +248,16 @@ impl Drop for Log {
 impl Measured for Log {
     fn measure(&self, samples: &mut Vec<Sample>) {
         self.streams().iter().for_each(|stream| stream.measure(samples));
+    }
+}
+
+fn check(name: &str, settings: &StreamSettings) -> Result<(), OpenError> {
+    if !is_name(name) {
+        return Err(OpenError::Name { name: name.to_owned() });
+    }
+    match settings.problem() {
+        Some(what) => Err(OpenError::Settings { name: name.to_owned(), what }),
+        None => Ok(()),
     }
 }
 

@@ -15,11 +15,13 @@ use crate::counts::StreamCounts;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{AppendError, Corrupt, OpenError};
 use crate::fault::Faults;
+use crate::heat::Meter;
 use crate::index::{Index, Summary};
 use crate::recovery::{self, Decision};
 use crate::scan;
 use crate::segment::{self, log_name, log_path};
 use crate::store::{self, Sealed};
+use crate::topology::ShardInfo;
 
 /// What of a shard can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,7 @@ pub(crate) struct Shard {
     pub(crate) end: watch::Sender<End>,
     pub(crate) queue: Mutex<Queue>,
     pub(crate) writer: Mutex<Writer>,
+    pub(crate) meter: Meter,
     noticed: Mutex<Option<Corrupt>>,
 }
 
@@ -127,6 +130,15 @@ impl View {
         active.or_else(|| self.closed.back().and_then(|closed| closed.summary.times)).map(|(_, last)| last)
     }
 
+    /// Counts the segment that was being written among the closed ones: nothing more will be.
+    pub(crate) fn finish(&mut self) {
+        if let Some(active) = self.active.take()
+            && active.index.summary.bytes > 0
+        {
+            self.closed.push_back(Closed::new(active.index.summary));
+        }
+    }
+
     /// Bytes of all segments.
     pub(crate) fn bytes(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(|closed| closed.summary.bytes).sum();
@@ -135,32 +147,40 @@ impl View {
 }
 
 impl Shard {
-    /// Opens the shard in `dir`, which need not exist yet, recovering what a crash left.
+    /// Opens the shard in `dir`, which need not exist yet, recovering what a crash left. One that was closed must reach
+    /// to its recorded end.
     pub(crate) fn open(
-        id: ShardId,
+        info: &ShardInfo,
         number: u64,
         dir: PathBuf,
         salt: u32,
         around: Surroundings,
         counts: Arc<StreamCounts>,
     ) -> Result<Self, OpenError> {
-        let view = Opening { dir: &dir, salt, around: &around, counts: &counts }.view()?;
-        let refused = view.damage.clone().map(AppendError::Corrupt);
+        let closed = info.closed.map(|closing| closing.end.0);
+        let opening = Opening { dir: &dir, salt, closed, around: &around, counts: &counts };
+        let mut view = opening.view()?;
+        let vouched = view.active.as_ref().map_or(0, |active| active.index.summary.bytes);
+        let mut refused = view.damage.clone().map(AppendError::Corrupt);
+        if closed.is_some() {
+            refused = Some(AppendError::ShardClosed { shard: info.id });
+            view.finish();
+        }
         let (end, _) = watch::channel(End { offset: view.end(), open: refused.is_none() });
         let last_timestamp = view.last_timestamp().unwrap_or(i64::MIN);
-        let vouched = view.active.as_ref().map_or(0, |active| active.index.summary.bytes);
         Ok(Self {
-            id,
+            id: info.id,
             number,
             dir,
-            around,
-            counts,
             salt,
             end,
             queue: Mutex::new(Queue::new(refused)),
             writer: Mutex::new(Writer::new(last_timestamp, vouched)),
             view: RwLock::new(view),
+            meter: Meter::new(around.clock.now()),
             noticed: Mutex::new(None),
+            around,
+            counts,
         })
     }
 
@@ -175,6 +195,16 @@ impl Shard {
         }
         let damage = self.view.read().damage.clone().or_else(|| self.noticed.lock().clone());
         damage.map_or(ShardStatus::Serving, ShardStatus::Corrupt)
+    }
+
+    /// Whether no damage is known that hides records.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.view.read().damage.is_none()
+    }
+
+    /// Lets go of all files kept open.
+    pub(crate) fn forget(&self) {
+        self.around.cache.forget_shard(self.number);
     }
 
     pub(crate) fn key(&self, base: u64) -> SegmentKey {
@@ -221,12 +251,28 @@ impl Sealed for StartFile {
 struct Opening<'a> {
     dir: &'a Path,
     salt: u32,
+    /// Where the shard was closed, if it was.
+    closed: Option<u64>,
     around: &'a Surroundings,
     counts: &'a StreamCounts,
 }
 
 impl Opening<'_> {
     fn view(&self) -> Result<View, OpenError> {
+        let mut view = self.segments()?;
+        if let Some(expected) = self.closed
+            && view.damage.is_none()
+            && view.end() != expected
+        {
+            let found = view.end();
+            view.finish();
+            let base = view.closed.back().map_or(found, |last| last.summary.base);
+            self.stop(&mut view, base, Damage::Ended { expected, found });
+        }
+        Ok(view)
+    }
+
+    fn segments(&self) -> Result<View, OpenError> {
         let mut view = View { start: 0, closed: VecDeque::new(), active: None, damage: None };
         let names = match self.around.disk.list(self.dir) {
             Ok(names) => names,
@@ -236,7 +282,8 @@ impl Opening<'_> {
         view.start = self.start()?;
         let bases = self.bases(&names, view.start)?;
         let Some((last, earlier)) = bases.split_last() else {
-            if view.start > 0 {
+            // Of a closed shard, retention takes the last segment, too.
+            if view.start > 0 && self.closed != Some(view.start) {
                 let start = view.start;
                 self.stop(&mut view, start, Damage::Missing { start });
             }
@@ -333,6 +380,9 @@ impl Opening<'_> {
         let mut decision = recovery::decide(&facts);
         if self.around.faults.cut_at_damage && matches!(decision, Decision::Stop(_)) {
             decision = Decision::Cut;
+        }
+        if let (Decision::Cut, Some(damage), Some(_)) = (&decision, &facts.damage, self.closed) {
+            decision = Decision::Stop(damage.clone()); // all of a closed shard was synced before it was closed
         }
         let whole = facts.whole.summary.bytes;
         match decision {

@@ -34,6 +34,43 @@ pub(crate) fn replace_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io:
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// A file was not replaced.
+#[derive(Debug)]
+pub(crate) enum NotReplaced {
+    /// It is as it was before, also after a crash.
+    Unchanged(io::Error),
+    /// After a crash it may be the old or the new one.
+    Unknown(io::Error),
+}
+
+/// Like [`replace_durably`], and tells whether a failure left the file as it was.
+pub(crate) fn replace_known(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), NotReplaced> {
+    let unfinished = write_unfinished(disk, path, bytes, true).map_err(NotReplaced::Unchanged)?;
+    disk.rename(&unfinished, path).map_err(NotReplaced::Unknown)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(NotReplaced::Unknown)
+}
+
+/// Removes a file; fine if there is none.
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Removes a folder of files, as far as it is there. Durable only after its parent was synced.
+pub(crate) fn remove_folder(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let names = match disk.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for name in names {
+        remove_if_there(disk, &dir.join(name))?;
+    }
+    disk.remove_dir(dir)
+}
+
 /// A small JSON file that carries its own CRC-32C, so that a flipped bit in a number is not taken for another number.
 pub(crate) trait Sealed: serde::Serialize + serde::de::DeserializeOwned {
     /// The field that holds the CRC-32C, as eight hexadecimal digits, of the file's compact form with this field empty.

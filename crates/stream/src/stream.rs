@@ -1,116 +1,119 @@
 //! One stream: its face to those who append and read.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::{Measured, Millis, Offset, Sample, ShardId};
-use parking_lot::RwLock;
-use tokio::sync::oneshot;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::batch::Batch;
 use crate::commit::{Committers, Job};
 use crate::counts::StreamCounts;
-use crate::disk::Disk;
-use crate::error::{AppendError, FetchError, OpenError};
+use crate::delete;
+use crate::error::{AppendError, FetchError, OpenError, ReshardError};
 use crate::fetch::Fetched;
-use crate::partition::shard_of;
+use crate::heat::Heat;
+use crate::metadata::Metadata;
+use crate::partition::hash_of;
 use crate::retention::{self, Swept};
-use crate::settings::StreamSettings;
+use crate::settings::{RETENTION, StreamSettings};
 use crate::shard::{Bounds, Shard, ShardStatus, Surroundings};
-use crate::store::{self, Sealed};
+use crate::store;
+use crate::topology::{ShardInfo, ShardMode};
 
-/// Version of the layout on disk.
-const LAYOUT: u32 = 1;
-const METADATA_FILE: &str = "stream.json";
-
-/// A stream of records in a fixed number of shards.
+/// A stream of records in shards, each of which takes the keys of a range of hashes.
 #[derive(Debug)]
 pub struct Stream {
-    name: String,
-    dir: PathBuf,
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
     uuid: Uuid,
     created: Millis,
-    settings: RwLock<StreamSettings>,
-    shards: Vec<Arc<Shard>>,
+    shape: RwLock<Arc<Shape>>,
+    /// Held while `stream.json` changes, or a note, or the stream ends.
+    pub(crate) changing: Mutex<Changing>,
+    /// Counts the changes of the list of shards.
+    topology: watch::Sender<u64>,
+    pub(crate) deleted: AtomicBool,
     next: AtomicU32,
-    counts: Arc<StreamCounts>,
-    committers: Arc<Committers>,
-    disk: Arc<dyn Disk>,
+    pub(crate) counts: Arc<StreamCounts>,
+    pub(crate) ground: Ground,
 }
 
-/// `stream.json`.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metadata {
-    layout: u32,
-    uuid: Uuid,
-    shards: u32,
-    created_ms: i64,
-    retention_ms: u64,
-    retention_bytes: Option<u64>,
-    segment_bytes: u64,
-    crc32c: String,
+/// What a stream is at one moment: durable, and replaced as a whole.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(crate) metadata: Metadata,
+    /// All that are listed.
+    pub(crate) shards: BTreeMap<u32, Arc<Shard>>,
+    /// Those that take records, by their first hash.
+    open: Vec<(u128, Arc<Shard>)>,
 }
 
-impl Sealed for Metadata {
-    fn crc(&mut self) -> &mut String {
-        &mut self.crc32c
-    }
-}
-
-impl Metadata {
-    fn new(uuid: Uuid, created: Millis, settings: &StreamSettings) -> Self {
-        Self {
-            layout: LAYOUT,
-            uuid,
-            shards: settings.shards,
-            created_ms: created.0,
-            retention_ms: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
-            retention_bytes: settings.retention_bytes,
-            segment_bytes: settings.segment_bytes,
-            crc32c: String::new(),
-        }
+impl Shape {
+    pub(crate) fn new(metadata: Metadata, shards: BTreeMap<u32, Arc<Shard>>) -> Self {
+        let ranges = metadata.topology.open_ranges();
+        let open = ranges.into_iter().filter_map(|(range, id)| Some((range.start, Arc::clone(shards.get(&id.0)?))));
+        Self { open: open.collect(), metadata, shards }
     }
 
-    fn settings(&self) -> StreamSettings {
-        StreamSettings {
-            shards: self.shards,
-            retention: Duration::from_millis(self.retention_ms),
-            retention_bytes: self.retention_bytes,
-            segment_bytes: self.segment_bytes,
-        }
-    }
-
-    fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, OpenError> {
-        let path = dir.join(METADATA_FILE);
-        let Some(bytes) = store::read(disk, &path).map_err(OpenError::io("reading", &path))? else { return Ok(None) };
-        let wrong = |what| OpenError::Metadata { path: path.clone(), what };
-        let read = Self::unseal(&bytes).map_err(wrong)?;
-        if read.layout != LAYOUT {
-            return Err(wrong(format!("expected layout {LAYOUT}, found {}", read.layout)));
-        }
-        match read.settings().problem() {
-            Some(problem) => Err(wrong(problem)),
-            None => Ok(Some(read)),
-        }
-    }
-
-    fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
-        let path = dir.join(METADATA_FILE);
-        store::replace_durably(disk, &path, &self.clone().seal()).map_err(OpenError::io("writing", &path))
+    fn at(&self, hash: u128) -> &Arc<Shard> {
+        let after = self.open.partition_point(|(start, _)| *start <= hash);
+        &self.open[after.saturating_sub(1)].1
     }
 }
 
-/// What a stream is opened with.
-pub(crate) struct Ground<'a> {
-    pub(crate) around: &'a Surroundings,
-    pub(crate) committers: &'a Arc<Committers>,
+/// Whether the stream can still be changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changing {
+    pub(crate) over: Option<Over>,
+}
+
+/// Why a stream takes nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Deleted,
+    Closed,
+}
+
+impl Changing {
+    pub(crate) fn check(&self) -> Result<(), ReshardError> {
+        if self.over.is_some() { Err(ReshardError::Gone) } else { Ok(()) }
+    }
+}
+
+/// What a stream stands on.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
+    pub(crate) around: Surroundings,
+    pub(crate) committers: Arc<Committers>,
     /// Gives each shard a number unique within the log.
-    pub(crate) numbers: &'a std::sync::atomic::AtomicU64,
+    pub(crate) numbers: Arc<AtomicU64>,
+}
+
+impl Ground {
+    pub(crate) fn open_shard(
+        &self,
+        stream: &Path,
+        uuid: Uuid,
+        info: &ShardInfo,
+        counts: &Arc<StreamCounts>,
+    ) -> Result<Arc<Shard>, OpenError> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let salt = crc32c::crc32c(uuid.as_bytes());
+        let folder = stream.join(info.id.0.to_string());
+        Shard::open(info, number, folder, salt, self.around.clone(), Arc::clone(counts)).map(Arc::new)
+    }
+}
+
+/// Whether `name`, in the folder of a stream, is that of a shard's folder.
+pub(crate) fn is_shard_folder(name: &str) -> bool {
+    name.parse::<u32>().is_ok_and(|id| id.to_string() == name)
 }
 
 impl Stream {
@@ -119,61 +122,161 @@ impl Stream {
         name: &str,
         dir: &Path,
         settings: &StreamSettings,
-        ground: &Ground<'_>,
+        declared: bool,
+        ground: Ground,
     ) -> Result<Self, OpenError> {
         let disk = &*ground.around.disk;
+        delete::clear(disk, dir)?;
         store::create_dirs(disk, dir).map_err(OpenError::io("making", dir))?;
-        let metadata = Metadata::new(Uuid::new_v4(), ground.around.clock.now(), settings);
-        metadata.write(disk, dir)?;
-        Self::open_with(name, dir, &metadata, ground)
+        let mut metadata = Metadata::new(ground.around.clock.now(), settings);
+        metadata.declared = declared.then(|| settings.clone());
+        metadata.write(disk, dir).map_err(|failed| failed.to_open_error(dir))?;
+        Self::open_with(name, dir, metadata, ground)
     }
 
     /// Opens the stream in `dir`; `None` if there is none (a crash came before it was made wholly).
-    pub(crate) fn open(name: &str, dir: &Path, ground: &Ground<'_>) -> Result<Option<Self>, OpenError> {
+    pub(crate) fn open(name: &str, dir: &Path, ground: Ground) -> Result<Option<Self>, OpenError> {
         let disk = &*ground.around.disk;
-        let metadata = Metadata::read(disk, dir)?;
-        if metadata.is_some() {
-            // The name may have been given just before a crash; from here on records will rely on it.
-            disk.sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
+        let Some(metadata) = Metadata::read(disk, dir)? else { return Ok(None) };
+        // The name may have been given just before a crash; from here on records will rely on it.
+        disk.sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
+        for folder in disk.list(dir).map_err(OpenError::io("reading", dir))?.iter().filter(|name| is_shard_folder(name))
+        {
+            let id = ShardId(folder.parse().unwrap_or(u32::MAX));
+            if metadata.topology.get(id).is_some() {
+                continue;
+            }
+            if id.0 >= metadata.topology.next() {
+                let what = format!("it knows no shard {id}, whose folder lies beside it: it is older than that");
+                return Err(OpenError::Metadata { path: Metadata::path(dir), what });
+            }
+            // Its retention was over, and a crash came before its folder was gone.
+            let path = dir.join(folder);
+            store::remove_folder(disk, &path).map_err(OpenError::io("removing", &path))?;
         }
-        metadata.map(|metadata| Self::open_with(name, dir, &metadata, ground)).transpose()
+        Self::open_with(name, dir, metadata, ground).map(Some)
     }
 
-    fn open_with(name: &str, dir: &Path, metadata: &Metadata, ground: &Ground<'_>) -> Result<Self, OpenError> {
+    fn open_with(name: &str, dir: &Path, metadata: Metadata, ground: Ground) -> Result<Self, OpenError> {
         let counts = Arc::new(StreamCounts::default());
-        let salt = crc32c::crc32c(metadata.uuid.as_bytes());
-        let open = |id: u32| {
-            let number = ground.numbers.fetch_add(1, Ordering::Relaxed);
-            let folder = dir.join(id.to_string());
-            Shard::open(ShardId(id), number, folder, salt, ground.around.clone(), Arc::clone(&counts)).map(Arc::new)
-        };
-        let shards = (0..metadata.shards).map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut shards = BTreeMap::new();
+        for info in metadata.topology.infos() {
+            shards.insert(info.id.0, ground.open_shard(dir, metadata.uuid, info, &counts)?);
+        }
         Ok(Self {
             name: name.to_owned(),
             dir: dir.to_owned(),
             uuid: metadata.uuid,
-            created: Millis(metadata.created_ms),
-            settings: RwLock::new(metadata.settings()),
-            shards,
+            created: metadata.created,
+            shape: RwLock::new(Arc::new(Shape::new(metadata, shards))),
+            changing: Mutex::default(),
+            topology: watch::Sender::new(0),
+            deleted: AtomicBool::new(false),
             next: AtomicU32::new(0),
             counts,
-            committers: Arc::clone(ground.committers),
-            disk: Arc::clone(&ground.around.disk),
+            ground,
         })
     }
 
-    /// Takes over settings that may change while the stream exists: all but the number of shards.
-    pub(crate) fn adjust(&self, settings: &StreamSettings) -> Result<(), OpenError> {
-        let stored = self.shards();
-        if settings.shards != stored {
-            return Err(OpenError::Shards { name: self.name.clone(), stored, asked: settings.shards });
+    /// Takes over what the file newly says: settings that it said before were perhaps changed through a door since, and
+    /// stay so. What a stream made through a door keeps is its number of shards.
+    pub(crate) fn adjust(&self, file: &StreamSettings) -> Result<(), OpenError> {
+        let mut changing = self.changing.lock();
+        let declared = self.shape().metadata.declared.clone();
+        if declared.as_ref() == Some(file) {
+            return Ok(());
         }
-        let mut held = self.settings.write();
-        if *held != *settings {
-            Metadata::new(self.uuid, self.created, settings).write(&*self.disk, &self.dir)?;
-            held.clone_from(settings);
+        if declared.as_ref().is_some_and(|declared| declared.shards != file.shards) {
+            let reshaped = self.reshape_within(&mut changing, file.shards);
+            reshaped.map_err(|error| OpenError::Reshard { name: self.name.clone(), source: Box::new(error) })?;
+        }
+        self.update(&mut changing, |metadata| {
+            let (now, before) = (&mut metadata.settings, declared.as_ref());
+            take(&mut now.mode, &file.mode, before.map(|before| &before.mode));
+            take(&mut now.encryption, &file.encryption, before.map(|before| &before.encryption));
+            take(&mut now.retention, &file.retention, before.map(|before| &before.retention));
+            take(&mut now.retention_bytes, &file.retention_bytes, before.map(|before| &before.retention_bytes));
+            take(&mut now.segment_bytes, &file.segment_bytes, before.map(|before| &before.segment_bytes));
+            take(&mut now.record_bytes_max, &file.record_bytes_max, before.map(|before| &before.record_bytes_max));
+            metadata.declared = Some(file.clone());
+        })
+    }
+
+    /// Changes how long records are kept, 24 hours to 365 days.
+    ///
+    /// # Errors
+    /// Nothing was changed: outside the range, or the disk.
+    pub fn set_retention(&self, retention: Duration) -> Result<(), OpenError> {
+        if !RETENTION.contains(&retention) {
+            let what = format!("expected a retention of 24 to 8760 hours, found {} s", retention.as_secs());
+            return Err(OpenError::Settings { name: self.name.clone(), what });
+        }
+        self.set(|settings| settings.retention = retention)
+    }
+
+    /// Changes who decides how many shards there are.
+    ///
+    /// # Errors
+    /// Nothing was changed: the disk.
+    pub fn set_mode(&self, mode: ShardMode) -> Result<(), OpenError> {
+        self.set(|settings| settings.mode = mode)
+    }
+
+    /// Changes how many bytes the payload of a record may have: 1 KiB to 10 MiB.
+    ///
+    /// # Errors
+    /// Nothing was changed: outside the range, or the disk.
+    pub fn set_record_bytes_max(&self, bytes: u32) -> Result<(), OpenError> {
+        self.set(|settings| settings.record_bytes_max = bytes)
+    }
+
+    /// Changes whether records are encrypted from now on; what lies there stays as it is.
+    ///
+    /// # Errors
+    /// Nothing was changed: the log has no key, or the disk.
+    pub fn set_encryption(&self, encryption: bool) -> Result<(), OpenError> {
+        self.set(|settings| settings.encryption = encryption)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut StreamSettings)) -> Result<(), OpenError> {
+        let mut changing = self.changing.lock();
+        let mut settings = self.shape().metadata.settings.clone();
+        change(&mut settings);
+        if let Some(what) = settings.problem() {
+            return Err(OpenError::Settings { name: self.name.clone(), what });
+        }
+        self.update(&mut changing, |metadata| metadata.settings = settings)
+    }
+
+    /// Changes what needs no change of shards. If the disk refuses, the old settings stay in force; which ones a restart
+    /// then finds is not known.
+    fn update(&self, changing: &mut Changing, change: impl FnOnce(&mut Metadata)) -> Result<(), OpenError> {
+        match changing.over {
+            Some(Over::Deleted) => return Err(OpenError::Deleted { name: self.name.clone() }),
+            Some(Over::Closed) => return Err(OpenError::Closed),
+            None => {}
+        }
+        let shape = self.shape();
+        let mut metadata = shape.metadata.clone();
+        change(&mut metadata);
+        if metadata != shape.metadata {
+            let written = metadata.write(&*self.ground.around.disk, &self.dir);
+            written.map_err(|failed| failed.to_open_error(&self.dir))?;
+            self.set_shape(Shape::new(metadata, shape.shards.clone()));
         }
         Ok(())
+    }
+
+    pub(crate) fn shape(&self) -> Arc<Shape> {
+        Arc::clone(&self.shape.read())
+    }
+
+    pub(crate) fn set_shape(&self, shape: Shape) {
+        *self.shape.write() = Arc::new(shape);
+    }
+
+    pub(crate) fn tell_change(&self) {
+        self.topology.send_modify(|count| *count += 1);
     }
 
     /// The name.
@@ -194,26 +297,69 @@ impl Stream {
         self.created
     }
 
-    /// Number of shards; they are numbered from 0.
+    /// Number of open shards. Their numbers need not be dense: ask [`Stream::shard_infos`].
     #[must_use]
     pub fn shards(&self) -> u32 {
-        self.shards.len() as u32
+        self.shape.read().open.len() as u32
     }
 
-    /// The settings in force.
+    /// All shards that still exist, by number: open ones, and closed ones whose records are kept or whose retention is
+    /// not over. A child's records come after its parents': read those to their ends first.
+    #[must_use]
+    pub fn shard_infos(&self) -> Vec<ShardInfo> {
+        self.shape.read().metadata.topology.infos().copied().collect()
+    }
+
+    /// Changes whenever [`Stream::shard_infos`] does, and when the stream is deleted.
+    #[must_use]
+    pub fn topology(&self) -> watch::Receiver<u64> {
+        self.topology.subscribe()
+    }
+
+    /// Whether the stream was deleted. One of the same name made later is another one.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// The settings in force; the number of shards is that of the open ones.
     #[must_use]
     pub fn settings(&self) -> StreamSettings {
-        self.settings.read().clone()
+        let shape = self.shape.read();
+        StreamSettings { shards: shape.open.len() as u32, ..shape.metadata.settings.clone() }
     }
 
-    /// The shard of a key: MD5 into equal hash ranges, so that records of one key keep their order. Without a key, one
-    /// shard after the other.
+    /// Who decides how many shards there are.
+    #[must_use]
+    pub fn mode(&self) -> ShardMode {
+        self.shape.read().metadata.settings.mode
+    }
+
+    /// The open shard of a key: the one whose range holds the MD5 of it, so that records of one key keep their order.
+    /// Without a key, one shard after the other.
     #[must_use]
     pub fn shard_for(&self, key: Option<&[u8]>) -> ShardId {
-        ShardId(match key {
-            Some(key) => shard_of(key, self.shards()),
-            None => self.next.fetch_add(1, Ordering::Relaxed) % self.shards(),
-        })
+        match key {
+            Some(key) => self.shard_for_hash(hash_of(key)),
+            None => {
+                let shape = self.shape.read();
+                let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+                shape.open[turn % shape.open.len()].1.id
+            }
+        }
+    }
+
+    /// The open shard whose range holds `hash`.
+    #[must_use]
+    pub fn shard_for_hash(&self, hash: u128) -> ShardId {
+        self.shape.read().at(hash).id
+    }
+
+    /// How busy a shard is; of one that does not exist, not at all.
+    #[must_use]
+    pub fn heat(&self, shard: ShardId) -> Heat {
+        let now = self.ground.around.clock.now();
+        self.shard(shard).map_or(Heat::default(), |shard| shard.meter.heat(now))
     }
 
     /// Appends a batch, and returns its offsets once it is on disk. If the caller goes away meanwhile, the batch is
@@ -221,7 +367,7 @@ impl Stream {
     ///
     /// # Errors
     /// Nothing of the batch was acknowledged. After [`AppendError::Throttled`] and [`AppendError::Full`] it may be sent
-    /// again.
+    /// again; after [`AppendError::ShardClosed`], its records to the shards that their keys have now.
     pub async fn append(&self, shard: ShardId, batch: Batch) -> Result<Range<Offset>, AppendError> {
         if batch.is_empty() {
             let end = self.shard(shard).ok_or_else(|| self.no_shard_to_append(shard))?.bounds().end;
@@ -237,11 +383,19 @@ impl Stream {
         shard: ShardId,
         batch: Batch,
     ) -> Result<oneshot::Receiver<Result<Range<Offset>, AppendError>>, AppendError> {
-        let shard = self.shard(shard).ok_or_else(|| self.no_shard_to_append(shard))?;
+        let (shard, segment_bytes, max) = {
+            let shape = self.shape.read();
+            let found = shape.shards.get(&shard.0).ok_or_else(|| self.no_shard_to_append(shard))?;
+            let settings = &shape.metadata.settings;
+            (Arc::clone(found), settings.segment_bytes, settings.record_bytes_max as usize)
+        };
+        let found = batch.largest();
+        if found > max {
+            return Err(AppendError::RecordTooLarge { found, max });
+        }
         let (answer, schedule) = shard.enqueue(batch)?;
         if schedule {
-            let segment_bytes = self.settings.read().segment_bytes;
-            self.committers.schedule(Job { shard: Arc::clone(shard), segment_bytes });
+            self.ground.committers.schedule(Job { shard, segment_bytes });
         }
         Ok(answer)
     }
@@ -256,8 +410,9 @@ impl Stream {
         self.shard_to_read(shard)?.fetch(from, max_bytes)
     }
 
-    /// Waits until there is a durable record at `offset`. Returns `false` if there will never be one: the log was
-    /// closed, or the shard is damaged (a fetch then says where). A shard that does not exist never has one.
+    /// Waits until there is a durable record at `offset`. Returns `false` if there will never be one: the shard or the
+    /// log was closed, the stream deleted, or the shard is damaged (a fetch then says where). A shard that does not exist
+    /// never has one.
     pub async fn wait_beyond(&self, shard: ShardId, offset: Offset) -> bool {
         let Some(shard) = self.shard(shard) else { return false };
         let mut end = shard.end.subscribe();
@@ -293,51 +448,65 @@ impl Stream {
     /// Bytes of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.view.read().bytes()).sum()
+        self.shape.read().shards.values().map(|shard| shard.view.read().bytes()).sum()
     }
 
     /// Removes what retention no longer keeps.
     pub(crate) fn sweep(&self, now: Millis) -> Swept {
-        let settings = self.settings();
+        let shape = self.shape();
+        let settings = &shape.metadata.settings;
         let age = i64::try_from(retention::roll_age(settings.retention).as_millis()).unwrap_or(i64::MAX);
         let mut candidates = Vec::new();
-        for (index, shard) in self.shards.iter().enumerate() {
+        for (index, shard) in shape.shards.values().enumerate() {
             shard.roll_if_older(now.plus_ms(-age).0);
             candidates.extend(shard.candidates(index, now));
         }
         let (retention, most) = (settings.retention, settings.retention_bytes);
-        let going = retention::decide(self.shards.len(), candidates, self.bytes(), now, retention, most);
+        let going = retention::decide(shape.shards.len(), candidates, self.bytes(), now, retention, most);
         let mut swept = Swept::default();
-        for (shard, count) in self.shards.iter().zip(going).filter(|(_, count)| *count > 0) {
+        for (shard, count) in shape.shards.values().zip(going).filter(|(_, count)| *count > 0) {
             match shard.remove_oldest(count) {
                 Ok(removed) => swept += removed,
-                Err(error) => {
+                Err(error) if !self.is_deleted() => {
                     tracing::warn!(stream = self.name, shard = shard.id.0, %error, "old segments could not be removed");
                 }
+                Err(_) => {}
             }
         }
+        self.expire_shards(now.plus_ms(-i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)));
         swept
     }
 
+    /// Takes nothing more; a change of shards under way is waited for.
     pub(crate) fn refuse(&self) {
-        self.shards.iter().for_each(|shard| shard.refuse());
+        self.changing.lock().over.get_or_insert(Over::Closed);
+        self.shape().shards.values().for_each(|shard| shard.refuse());
     }
 
     pub(crate) fn close(&self) {
-        self.shards.iter().for_each(|shard| shard.close());
+        self.shape().shards.values().for_each(|shard| shard.close());
     }
 
-    fn shard(&self, shard: ShardId) -> Option<&Arc<Shard>> {
-        self.shards.get(shard.0 as usize)
+    fn shard(&self, shard: ShardId) -> Option<Arc<Shard>> {
+        self.shape.read().shards.get(&shard.0).cloned()
     }
 
-    fn shard_to_read(&self, shard: ShardId) -> Result<&Arc<Shard>, FetchError> {
-        let missing = || FetchError::NoShard { stream: self.name.clone(), shard, shards: self.shards() };
-        self.shard(shard).ok_or_else(missing)
+    fn shard_to_read(&self, shard: ShardId) -> Result<Arc<Shard>, FetchError> {
+        if self.is_deleted() {
+            return Err(FetchError::Deleted);
+        }
+        self.shard(shard).ok_or_else(|| FetchError::NoShard { stream: self.name.clone(), shard })
     }
 
     fn no_shard_to_append(&self, shard: ShardId) -> AppendError {
-        AppendError::NoShard { stream: self.name.clone(), shard, shards: self.shards() }
+        AppendError::NoShard { stream: self.name.clone(), shard }
+    }
+}
+
+/// What the file says counts where it says it for the first time, or something new.
+fn take<T: Clone + PartialEq>(now: &mut T, file: &T, before: Option<&T>) {
+    if before != Some(file) {
+        now.clone_from(file);
     }
 }
 
@@ -345,7 +514,8 @@ impl Measured for Stream {
     fn measure(&self, samples: &mut Vec<Sample>) {
         let labels = [("stream", self.name.as_str())];
         self.counts.measure(&self.name, samples);
-        let statuses: Vec<ShardStatus> = self.shards.iter().map(|shard| shard.status()).collect();
+        let shape = self.shape();
+        let statuses: Vec<ShardStatus> = shape.shards.values().map(|shard| shard.status()).collect();
         let count = |wanted: fn(&ShardStatus) -> bool| statuses.iter().filter(|status| wanted(status)).count() as u64;
         let poisoned = count(|status| matches!(status, ShardStatus::Poisoned { .. }));
         let corrupt = count(|status| matches!(status, ShardStatus::Corrupt(_)));
@@ -353,7 +523,9 @@ impl Measured for Stream {
         samples.push(Sample::new("riverrun_stream_poisoned_shards", &labels, poisoned));
         samples.push(Sample::new("riverrun_stream_corrupt_shards", &labels, corrupt));
         samples.push(Sample::new("riverrun_stream_bytes", &labels, self.bytes()));
-        let kept = self.shards.iter().map(|shard| shard.bounds()).map(|bounds| bounds.end.since(bounds.start)).sum();
+        let closed = shape.shards.len() - shape.open.len();
+        samples.push(Sample::new("riverrun_stream_closed_shards", &labels, closed as u64));
+        let kept = shape.shards.values().map(|shard| shard.bounds()).map(|bounds| bounds.end.since(bounds.start)).sum();
         samples.push(Sample::new("riverrun_stream_kept_records", &labels, kept));
     }
 }

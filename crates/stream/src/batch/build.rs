@@ -1,13 +1,13 @@
 //! Building a batch: all encoding happens in the caller's thread.
 
 use base::Millis;
-use base::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, KEY_BYTES_MAX, RECORD_BYTES_MAX};
+use base::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, KEY_BYTES_MAX};
 
 use super::compress::{Compression, inflate};
 use super::header::{self, HEADER_BYTES, Header};
 use super::read::Records;
 use crate::error::BatchError;
-use crate::limit::{HEADERS_BYTES_MAX, HEADERS_MAX};
+use crate::limit::{HEADERS_BYTES_MAX, HEADERS_MAX, RECORD_BYTES_POSSIBLE};
 use crate::varint;
 
 /// A record as it is put into a batch; everything is borrowed and copied once.
@@ -30,6 +30,7 @@ pub struct BatchBuilder {
     count: u32,
     first_timestamp: i64,
     last_timestamp: i64,
+    sizes: Sizes,
     compression: Compression,
 }
 
@@ -40,6 +41,24 @@ pub struct Batch {
     count: u32,
     first_timestamp: i64,
     last_timestamp: i64,
+    sizes: Sizes,
+}
+
+/// What the records of a batch carry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sizes {
+    /// Bytes of keys and payloads.
+    sum: u64,
+    /// Bytes of the largest payload.
+    largest: usize,
+}
+
+impl Sizes {
+    fn add(&mut self, key: Option<&[u8]>, value: &[u8]) {
+        let bytes = key.map_or(0, <[u8]>::len) + value.len();
+        self.sum += bytes as u64;
+        self.largest = self.largest.max(value.len());
+    }
 }
 
 impl BatchBuilder {
@@ -73,6 +92,7 @@ impl BatchBuilder {
         write_record(&mut self.bytes, body, &record, time_delta, self.count);
         self.first_timestamp = first;
         self.last_timestamp = timestamp;
+        self.sizes.add(record.key, record.value);
         self.count += 1;
         Ok(())
     }
@@ -122,6 +142,7 @@ impl BatchBuilder {
             count: self.count,
             first_timestamp: self.first_timestamp,
             last_timestamp: self.last_timestamp,
+            sizes: self.sizes,
         }
     }
 }
@@ -135,6 +156,7 @@ impl Batch {
             count: 0,
             first_timestamp: 0,
             last_timestamp: 0,
+            sizes: Sizes::default(),
             compression: Compression::None,
         }
     }
@@ -153,15 +175,18 @@ impl Batch {
         let inflated = inflate(header.codec(), &bytes[HEADER_BYTES..]).map_err(BatchError::Malformed)?;
         let mut ordered = true;
         let mut last = i64::MIN;
+        let mut sizes = Sizes::default();
         for record in Records::new(&header, inflated.as_deref().unwrap_or(&bytes[HEADER_BYTES..])) {
-            let timestamp = record.map_err(BatchError::Malformed)?.timestamp.0;
+            let record = record.map_err(BatchError::Malformed)?;
+            sizes.add(record.key, record.value);
+            let timestamp = record.timestamp.0;
             ordered &= timestamp >= last;
             last = last.max(timestamp);
         }
         ordered &= last == header.max_timestamp && header.first_timestamp() <= last;
         // Times that go backward within the batch are clamped by the log like those that go backward between batches.
         let first_timestamp = if ordered { header.first_timestamp() } else { i64::MIN };
-        Ok(Self { count: header.count, first_timestamp, last_timestamp: last, bytes })
+        Ok(Self { count: header.count, first_timestamp, last_timestamp: last, sizes, bytes })
     }
 
     /// Records in the batch.
@@ -180,6 +205,16 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes of all keys and payloads, before compression.
+    pub(crate) fn weight(&self) -> u64 {
+        self.sizes.sum
+    }
+
+    /// Bytes of the largest payload.
+    pub(crate) fn largest(&self) -> usize {
+        self.sizes.largest
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -214,7 +249,7 @@ impl Batch {
 fn check_sizes(record: &RecordRef<'_>) -> Result<(), BatchError> {
     let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     let checks = [
-        ("payload", record.value.len(), RECORD_BYTES_MAX),
+        ("payload", record.value.len(), RECORD_BYTES_POSSIBLE),
         ("key", record.key.map_or(0, <[u8]>::len), KEY_BYTES_MAX),
         ("headers", headers, HEADERS_BYTES_MAX),
         ("list of headers", record.headers.len(), HEADERS_MAX),

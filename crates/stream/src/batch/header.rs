@@ -84,6 +84,14 @@ pub enum Damage {
         /// The first offset kept.
         start: u64,
     },
+    /// A closed shard does not end where it was closed.
+    #[error("the shard was closed at offset {expected}, its records end at {found}")]
+    Ended {
+        /// Where it was closed.
+        expected: u64,
+        /// Where its records end.
+        found: u64,
+    },
     /// A segment is missing: the next one begins later than this one ends.
     #[error("expected the segment of offset {expected}, the next one begins at {found}")]
     Gap {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::BatchError;
-use crate::limit::INFLATED_BYTES_MAX;
+use crate::limit::{INFLATED_BYTES_MAX, RECORD_BYTES_POSSIBLE};
 
 /// A record as plain values.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,7 +174,7 @@ proptest! {
 }
 
 fn sized(value: usize) -> RecordRef<'static> {
-    static ZEROS: [u8; RECORD_BYTES_MAX + 1] = [0; RECORD_BYTES_MAX + 1];
+    static ZEROS: [u8; RECORD_BYTES_POSSIBLE + 1] = [0; RECORD_BYTES_POSSIBLE + 1];
     RecordRef { value: &ZEROS[..value], ..RecordRef::default() }
 }
 
@@ -182,8 +182,8 @@ fn sized(value: usize) -> RecordRef<'static> {
 fn a_record_or_batch_that_is_too_large_is_refused_and_the_batch_stays_whole() {
     let mut builder = Batch::builder();
     let told = |error: BatchError| error.to_string();
-    let much = builder.push(sized(RECORD_BYTES_MAX + 1)).map_err(told);
-    assert_eq!(much, Err("the payload has 1048577, at most 1048576 are allowed".to_owned()));
+    let much = builder.push(sized(RECORD_BYTES_POSSIBLE + 1)).map_err(told);
+    assert_eq!(much, Err("the payload has 10485761, at most 10485760 are allowed".to_owned()));
     let key = vec![0; KEY_BYTES_MAX + 1];
     assert!(matches!(
         builder.push(RecordRef { key: Some(&key), ..RecordRef::default() }),

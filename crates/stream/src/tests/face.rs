@@ -7,14 +7,15 @@ use base::{Clock, ErrorKind, Millis, Offset, ShardId, SystemClock};
 use parking_lot::Mutex;
 
 use crate::{
-    AppendError, Batch, Bounds, Compression, Faults, FetchError, Log, RecordRef, ShardStatus, Stream, StreamSettings,
+    AppendError, Batch, Bounds, Compression, Faults, FetchError, HashRange, Log, RecordRef, ShardStatus, Stream,
+    StreamSettings,
 };
 
 const SHARD: ShardId = ShardId(0);
 
 /// A clock that says what it is told.
 #[derive(Debug, Default)]
-struct SetClock(Mutex<i64>);
+pub(super) struct SetClock(pub(super) Mutex<i64>);
 
 impl Clock for SetClock {
     fn now(&self) -> Millis {
@@ -298,7 +299,7 @@ async fn lost_indexes_are_rebuilt_and_a_damaged_closed_segment_stops_readers_the
 }
 
 #[test]
-fn a_wrong_name_or_number_of_shards_is_refused_with_a_remedy() {
+fn a_wrong_name_or_setting_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = Log::open(dir.path(), Arc::new(SystemClock)).expect("opens");
     for name in ["", ".", "..", ".hidden", "a/b", "a b", "ü", &"x".repeat(129)] {
@@ -307,12 +308,15 @@ fn a_wrong_name_or_number_of_shards_is_refused_with_a_remedy() {
             Err(ErrorKind::Invalid)
         );
     }
-    let two = StreamSettings { shards: 2, ..StreamSettings::default() };
-    log.ensure("clicks", &two).expect("is made");
-    let told = log.ensure("clicks", &StreamSettings::default()).map(|_| ()).map_err(|error| error.to_string());
-    let expected =
-        "stream clicks was made with 2 shards, and 1 are asked for. Write shards = 2, or make a stream of another name";
-    assert_eq!(told, Err(expected.to_owned()));
+    for wrong in [
+        StreamSettings { shards: 0, ..StreamSettings::default() },
+        StreamSettings { shards: 1001, ..StreamSettings::default() },
+        StreamSettings { record_bytes_max: 11 << 20, ..StreamSettings::default() },
+    ] {
+        let refused = log.ensure("clicks", &wrong).map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(refused, Err(ErrorKind::Invalid));
+    }
+    assert!(log.streams().is_empty());
 }
 
 #[tokio::test]
@@ -336,6 +340,11 @@ fn a_log_of_layout_1_opens() {
     let stream = log.stream("clicks").expect("is found");
     assert_eq!(stream.uuid().to_string(), std::fs::read_to_string(fixture.join("uuid.txt")).expect("reads").trim());
     assert_eq!(stream.settings(), StreamSettings { shards: 2, segment_bytes: 2000, ..StreamSettings::default() });
+    let half = 1u128 << 127;
+    let ranges: Vec<HashRange> = stream.shard_infos().iter().map(|info| info.range).collect();
+    assert_eq!(ranges, [HashRange { start: 0, end: half - 1 }, HashRange { start: half, end: u128::MAX }]);
+    assert!(stream.shard_infos().iter().all(|info| info.closed.is_none() && info.parent.is_none()));
+    assert_eq!((stream.shard_for(Some(b"a")), stream.shard_for(Some(b"b"))), (ShardId(0), ShardId(1)));
     for shard in 0..2 {
         let shard = ShardId(shard);
         assert_eq!(stream.bounds(shard), Bounds { start: Offset::ZERO, end: Offset(40) });

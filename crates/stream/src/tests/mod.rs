@@ -1,3 +1,4 @@
 //! The log as a whole, through its face, on the real disk. The simulated one is the room `sim`.
 
 mod face;
+mod shards;
