@@ -32,6 +32,7 @@ mod tests;
 pub use collect::{CollectCounts, CollectLimits, Collector, Token};
 pub use counts::{EdgeCounts, EdgeLedger};
 pub use edge::{Edge, StartError};
+pub use kinesis::auth::{AccessKeys, KeyError};
 pub use request_log::field::Field;
 pub use serve::{Peer, ServeCounts, ServeLimits};
 pub use settings::{Content, EdgeSettings, LISTEN_DEFAULT, LogSettings, TokenSource};
