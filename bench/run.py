@@ -1,6 +1,6 @@
 """make bench: measures, prints the tables, and writes them into docs/performance.md.
 
-run.py [NAME …] [--quick]: all measurements, or those named (latency, ingest, edge, import, queries, start). --quick is a rehearsal
+run.py [NAME …] [--quick]: all measurements, or those named (latency, ingest, edge, import, queries, start, stream). --quick is a rehearsal
 with short runs and few rows; it prints and writes nothing.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import machine
 import page
 
-NAMES = ["latency", "ingest", "edge", "import", "queries", "start"]
+NAMES = ["latency", "ingest", "edge", "import", "queries", "start", "stream"]
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 

@@ -27,6 +27,7 @@ class Server:
             raise RuntimeError(f"the server ended before it was ready: see {self.log.name}")
         self.url = f"http://{ready['console']}"
         self.edges = {name: f"http://{address}" for name, address in ready.get("edge", {}).items()}
+        self.kinesis = ready.get("kinesis")
         # Reads on, so that the server never blocks on a full pipe.
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Installs what `make bench` measures against and with: nginx and wrk (Debian), Chromium, DuckDB, chDB and Polars.
+# Installs what `make bench` measures against and with: nginx, wrk, Redis and NATS (Debian), Chromium, DuckDB, chDB and Polars (PyPI),
+# kinesalite (npm), and compiles the load program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 packages=()
 command -v wrk > /dev/null || packages+=(wrk)
 [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
+command -v redis-server > /dev/null || packages+=(redis-server)
+command -v nats-server > /dev/null || packages+=(nats-server)
 if [ ${#packages[@]} -gt 0 ]; then
     echo "== installing ${packages[*]} with apt (once)"
     as_root apt-get update -qq
@@ -13,3 +16,5 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 scripts/install-test-tools.sh
 scripts/install-python.sh bench/requirements.txt
+scripts/install-npm.sh bench/kinesalite
+cargo build --quiet --release --locked --manifest-path bench/load/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-$PWD/target}/load"

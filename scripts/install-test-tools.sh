@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make test` needs beyond Rust, Node.js and npm: Chromium (Debian), a Python environment with an
-# independent Delta Lake reader and DuckDB, and playwright-core. Each only if it is not there yet.
+# independent Delta Lake reader, DuckDB and the AWS clients, playwright-core and the AWS SDK for JavaScript from npm, and
+# the client on the AWS SDK for Rust, compiled. Each only if it is not there yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -15,5 +16,13 @@ if [ ${#packages[@]} -gt 0 ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
 fi
 
-scripts/install-python.sh tests/peers/requirements.txt
-scripts/install-npm.sh tests/browser
+# npm and pip wait for the network, the compiler does not: side by side.
+scripts/install-python.sh tests/peers/requirements.txt &
+python=$!
+(scripts/install-npm.sh tests/browser && scripts/install-npm.sh tests/peers/kinesis-js) &
+npm=$!
+peers=${CARGO_TARGET_DIR:-$PWD/target}/peers
+[ -x "$peers/debug/kinesis-rust" ] || echo "== compiling the client on the AWS SDK for Rust (once, a minute or two)"
+cargo build --quiet --locked --manifest-path tests/peers/kinesis-rust/Cargo.toml --target-dir "$peers"
+wait "$python"
+wait "$npm"

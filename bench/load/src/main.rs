@@ -1,0 +1,209 @@
+//! load TARGET MODE: publishes to, reads from, or times a Redis stream, a NATS JetStream or a Kinesis door.
+//!
+//! * `publish`: closed loop; each connection keeps `window` records on their way and counts those acknowledged.
+//! * `latency`: open loop at `rate`; both the acknowledgement and the arrival at a subscribed reader count from when the record was
+//!   due, so that a server that stalls is charged for the stall.
+//! * `read`: everything that is there, from the beginning.
+//!
+//! One JSON object on standard output.
+
+mod http;
+mod kinesis;
+mod nats;
+mod redis;
+mod signature;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Target {
+    Redis,
+    Nats,
+    Kinesis,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Publish,
+    Latency,
+    Read,
+}
+
+#[derive(Clone, Debug, Parser)]
+struct Asked {
+    target: Target,
+    mode: Mode,
+    /// Address and port.
+    #[arg(long)]
+    address: String,
+    /// Bytes of a record's payload.
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// How long publishing or the open loop lasts.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Connections that publish.
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Records on their way on each of them; through a Kinesis door, records of one PutRecords.
+    #[arg(long, default_value_t = 500)]
+    window: usize,
+    /// Records per second of the open loop.
+    #[arg(long, default_value_t = 1000)]
+    rate: u64,
+    /// Shards of the stream that a Kinesis door makes.
+    #[arg(long, default_value_t = 4)]
+    shards: u32,
+    /// Connections that are opened, used once and left idle meanwhile.
+    #[arg(long, default_value_t = 0)]
+    idle: usize,
+    /// The name of the stream.
+    #[arg(long, default_value = "bench")]
+    stream: String,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let asked = Asked::parse();
+    let found = match asked.target {
+        Target::Redis => redis::run(&asked).await?,
+        Target::Nats => nats::run(&asked).await?,
+        Target::Kinesis => kinesis::run(&asked).await?,
+    };
+    println!("{found}");
+    Ok(())
+}
+
+/// The part of an open loop that warms up and is not counted.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Printable filler of which no two are alike.
+fn payload(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b' ' + (state % 95) as u8
+    };
+    (0..size).map(next).collect()
+}
+
+/// When a record was due, in its first eight bytes.
+fn stamped(filler: &[u8], due: Duration) -> Vec<u8> {
+    let mut value = filler.to_vec();
+    value[..8].copy_from_slice(&(due.as_nanos() as u64).to_le_bytes());
+    value
+}
+
+fn due_of(value: &[u8]) -> Duration {
+    Duration::from_nanos(u64::from_le_bytes(value[..8].try_into().expect("eight bytes")))
+}
+
+/// Records counted by all connections until the time is over.
+#[derive(Clone)]
+struct Tally {
+    records: Arc<AtomicU64>,
+    begun: Instant,
+    end: Instant,
+}
+
+impl Tally {
+    fn new(seconds: u64) -> Self {
+        let begun = Instant::now();
+        Self { records: Arc::default(), begun, end: begun + Duration::from_secs(seconds) }
+    }
+
+    fn add(&self, records: usize) {
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+    }
+
+    fn over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    fn report(&self, asked: &Asked) -> Value {
+        rate(asked, self.records.load(Ordering::Relaxed), self.begun.elapsed())
+    }
+}
+
+fn rate(asked: &Asked, records: u64, taken: Duration) -> Value {
+    let seconds = taken.as_secs_f64();
+    let bytes = records * asked.size as u64;
+    json!({ "records": records, "seconds": seconds, "records_per_s": records as f64 / seconds, "mb_per_s": bytes as f64 / seconds / 1e6 })
+}
+
+/// The two distributions of an open loop, in nanoseconds.
+#[derive(Clone)]
+struct Times {
+    begun: Instant,
+    taken: Arc<[std::sync::Mutex<Histogram<u64>>; 2]>,
+}
+
+impl Times {
+    /// The loop begins in a moment, when everybody is ready.
+    fn new() -> Self {
+        let new = || Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit");
+        Self { begun: Instant::now() + Duration::from_millis(300), taken: Arc::new([new().into(), new().into()]) }
+    }
+
+    fn acknowledged(&self, due: Duration) {
+        self.note(0, due, Instant::now());
+    }
+
+    fn got(&self, value: &[u8]) {
+        self.got_at(value, Instant::now());
+    }
+
+    fn got_at(&self, value: &[u8], at: Instant) {
+        self.note(1, due_of(value), at);
+    }
+
+    fn note(&self, which: usize, due: Duration, at: Instant) {
+        if due >= WARM_UP {
+            let taken = at.saturating_duration_since(self.begun + due).as_nanos();
+            self.taken[which].lock().expect("nobody panics with it").saturating_record(taken as u64);
+        }
+    }
+
+    fn report(&self, asked: &Asked) -> Value {
+        let of = |which: usize| {
+            let taken = self.taken[which].lock().expect("nobody panics with it");
+            let at = |q: f64| taken.value_at_quantile(q) as f64 / 1e6;
+            json!({ "count": taken.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": taken.max() as f64 / 1e6 })
+        };
+        json!({ "rate": asked.rate, "acknowledged_ms": of(0), "got_ms": of(1) })
+    }
+}
+
+/// How many records an open loop sends.
+fn records_of(asked: &Asked) -> u64 {
+    (asked.seconds + WARM_UP.as_secs()) * asked.rate
+}
+
+/// Calls `send` with the moment each record is due, when it is due, from a thread of its own: timers of the runtime round to a
+/// millisecond. A call must not wait for the server.
+async fn on_time(
+    asked: &Asked,
+    times: &Times,
+    mut send: impl FnMut(Duration) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let (rate, count, begun) = (asked.rate, records_of(asked), times.begun);
+    tokio::task::spawn_blocking(move || {
+        for number in 0..count {
+            let due = Duration::from_nanos(number * 1_000_000_000 / rate);
+            std::thread::sleep((begun + due).saturating_duration_since(Instant::now()));
+            send(due)?;
+        }
+        Ok(())
+    })
+    .await?
+}

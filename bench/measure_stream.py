@@ -1,0 +1,256 @@
+"""The stream beside what teams would pick instead: Redis Streams, NATS JetStream, and for the Kinesis door kinesalite.
+
+All of them run by turns in the same minutes on the same disk, with the same load program (bench/load; the log in this process is
+measured by `riverrun bench stream`). Every latency counts from when its record was due."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import time
+
+import machine
+import page
+from server import Server
+
+SIZE = 1024
+RATE = 1000
+KEY = ("AKIDRIVERRUNBENCH", "riverrun-bench-secret")
+SHARDS = 4
+MANY_SHARDS = 1000
+IDLE = 10_000
+FACTORS = {"native": 1.5, "door": 10, "catch_up": 2}
+CATCH_UP_MB = 1000
+SHARE = 0.6
+P99_MS = 10
+
+FILE = f"""data = "data"
+
+[console]
+listen = "127.0.0.1:0"
+
+[kinesis]
+listen = "127.0.0.1:0"
+
+[kinesis.keys]
+{KEY[0]} = "{KEY[1]}"
+"""
+
+
+class Peer:
+    """Another server, started in a folder of its own and ended with the measurement."""
+
+    def __init__(self, name: str, folder: str, command: list):
+        self.name, self.folder = name, folder
+        os.makedirs(folder, exist_ok=True)
+        self.address = f"127.0.0.1:{free_port()}"
+        self.command = [part.replace("PORT", self.address.split(":")[1]).replace("FOLDER", folder) for part in command]
+
+    def __enter__(self):
+        self.log = open(os.path.join(self.folder, "log"), "wb")
+        self.process = subprocess.Popen(self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        host, port = self.address.split(":")
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+                return self
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} does not answer: see {self.log.name}")
+            time.sleep(0.05)
+
+    def __exit__(self, *failure):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+def redis(run) -> Peer:
+    command = "redis-server --bind 127.0.0.1 --port PORT --dir FOLDER --appendonly yes --appendfsync always --auto-aof-rewrite-percentage 0"
+    return Peer("redis", run.make("redis"), [*command.split(), "--save", ""])
+
+
+def nats(run) -> Peer:
+    folder = run.make("nats")
+    return Peer("nats", folder, ["nats-server", "--addr", "127.0.0.1", "--port", "PORT", "--jetstream", "--store_dir", os.path.join(folder, "store")])
+
+
+def kinesalite(run) -> Peer:
+    program = os.path.join(run.root, "bench/kinesalite/node_modules/.bin/kinesalite")
+    return Peer("kinesalite", run.make("kinesalite"), ["node", program, "--port", "PORT", "--path", "FOLDER/store", "--createStreamMs", "20", "--deleteStreamMs", "20"])
+
+
+class Load:
+    """The load program, told how long to run."""
+
+    def __init__(self, run):
+        target = os.environ.get("CARGO_TARGET_DIR", os.path.join(run.root, "target"))
+        self.program = os.path.join(target, "load/release/load")
+        if not os.path.exists(self.program):
+            raise RuntimeError(f"{self.program} is missing: run scripts/install-bench-tools.sh")
+        self.seconds = 2 if run.quick else 10
+
+    def __call__(self, target: str, mode: str, address: str, **more) -> dict:
+        arguments = {"address": address, "size": SIZE, "seconds": self.seconds, "rate": RATE, "shards": SHARDS} | more
+        command = [self.program, target, mode, *(f"--{name}={value}" for name, value in arguments.items())]
+        environment = os.environ | {"AWS_ACCESS_KEY_ID": KEY[0], "AWS_SECRET_ACCESS_KEY": KEY[1]}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{target} {mode}: {done.stderr.strip()[-800:]}")
+        return json.loads(done.stdout)
+
+
+def native(run, shards: int, rounds: int, seconds: int) -> dict:
+    command = [run.binary, "bench", "stream", "--dir", run.folder, "--shards", str(shards), "--rounds", str(rounds), "--seconds", str(seconds)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def door(run, name: str) -> Server:
+    folder = run.make(name)
+    with open(os.path.join(folder, "riverrun.toml"), "w", encoding="utf-8") as file:
+        file.write(FILE)
+    return Server(run.binary, folder)
+
+
+def measure(run) -> dict:
+    load = Load(run)
+    rounds = 1 if run.quick else 3
+    found = {"probes": [], "publish": {}, "latency": {}, "read": {}, "native": {}}
+
+    def note(part: str, name: str, value: dict) -> None:
+        found[part].setdefault(name, []).append(value)
+        print(f"   {part} {name}: {json.dumps({key: value[key] for key in value if key in ('mb_per_s', 'records_per_s', 'got_ms')})}", flush=True)
+
+    for _ in range(rounds):
+        found["probes"].append(machine.probe(run.folder))
+        for shards in (1, SHARDS):
+            note("native", f"{shards}", native(run, shards, 1, load.seconds))
+        for peer, kind in ((redis(run), "redis"), (nats(run), "nats")):
+            with peer:
+                note("publish", kind, load(kind, "publish", peer.address))
+                note("read", kind, load(kind, "read", peer.address))
+                note("latency", kind, load(kind, "latency", peer.address))
+        with door(run, "door") as server:
+            note("publish", "door", load("kinesis", "publish", server.kinesis))
+            note("read", "door", load("kinesis", "read", server.kinesis))
+            note("latency", "door", load("kinesis", "latency", server.kinesis))
+        shutil.rmtree(os.path.join(run.folder, "door"))
+        with kinesalite(run) as peer:
+            note("publish", "kinesalite", load("kinesis", "publish", peer.address))
+    found["crowd"] = crowd(run, load)
+    return found
+
+
+def crowd(run, load: Load) -> dict:
+    """A thousand shards, then ten thousand idle connections beside them: memory and the latency of one shard."""
+    idle = 500 if run.quick else IDLE
+    with door(run, "crowd") as server:
+        few = server.memory_mb()
+        alone = load("kinesis", "latency", server.kinesis)
+        shards = load("kinesis", "latency", server.kinesis, shards=MANY_SHARDS)
+        with_shards = server.memory_mb()
+        beside = load("kinesis", "latency", server.kinesis, shards=MANY_SHARDS, idle=idle)
+        peak = server.memory_mb(peak=True)
+    return {"few_mb": few, "alone": alone, "shards": shards, "shards_mb": with_shards, "idle": idle, "beside": beside, "peak_mb": peak}
+
+
+def middle(values: list, *path: str) -> float:
+    """The median over the rounds."""
+
+    def at(value):
+        for part in path:
+            value = value[part]
+        return value
+
+    return statistics.median(at(value) for value in values)
+
+
+def table(found: dict) -> str:
+    publish, read, latency, own = found["publish"], found["read"], found["latency"], found["native"]
+    rate = {name: middle(publish[name], "records_per_s") for name in publish}
+    for shards in own:
+        rate[f"native {shards}"] = statistics.median(it["records_per_s"] for run in own[shards] for it in run["rounds"])
+    durable = rate["redis"]
+    parts = [f"fdatasync of 4 KiB before each round, p50 / p99 in ms: {'; '.join(found['probes'])}."]
+
+    def megabytes(records: float) -> str:
+        return f"{records * SIZE / 1e6:,.0f}"
+
+    def published(what: str, name: str, durability: str, verdict: str) -> list:
+        return [what, durability, f"{rate[name]:,.0f}", megabytes(rate[name]), verdict]
+
+    best = max(rate["native 1"], rate[f"native {SHARDS}"])
+    factors = f"{best / durable:.1f} × Redis, {best / rate['nats']:.1f} × NATS: {page.verdict(best >= FACTORS['native'] * max(durable, rate['nats']))}"
+    door_factor = rate["door"] / rate["kinesalite"]
+    body = [
+        published("riverrun, the log in this process, 1 shard", "native 1", "sync before the answer", ""),
+        published(f"riverrun, the log in this process, {SHARDS} shards", f"native {SHARDS}", "sync before the answer", factors),
+        published(f"riverrun, Kinesis door, {SHARDS} shards", "door", "sync before the answer", f"{door_factor:.1f} × kinesalite: {page.verdict(door_factor >= FACTORS['door'])}"),
+        published("Redis Streams, appendfsync always", "redis", "sync before the answer", ""),
+        published("NATS JetStream, as it comes", "nats", "**no sync before the answer** (every 2 minutes)", ""),
+        published(f"kinesalite, {SHARDS} shards", "kinesalite", "LevelDB, **no sync**", ""),
+    ]
+    text = page.rows(["publish 1 KiB, acknowledged", "durability", "records/s", "MB/s", "target"], body)
+    text += "\n\nFour connections with 500 records on their way each. The log in this process is called without a network between; the others are reached over loopback TCP by one load program."
+
+    def times(values: list, kind: str) -> list:
+        return [f"{middle(values, kind, part):.2f}" for part in ("p50", "p99", "p999")]
+
+    own_latency = [run["latency"] for run in own["1"]]
+    p99 = {name: middle(latency[name], "got_ms", "p99") for name in latency}
+    sync_ms = statistics.median(float(probe.split(" / ")[0]) for probe in found["probes"])
+    judged = page.verdict(p99["door"] < P99_MS) if sync_ms < 1 else f"not to be judged, a sync costs {sync_ms:.2f} ms"
+    beside = page.verdict(p99["door"] <= min(p99["redis"], p99["nats"]))
+    body = [
+        ["riverrun, the log in this process", *times(own_latency, "got_ms"), *times(own_latency, "acknowledged_ms")[:2], ""],
+        ["riverrun, PutRecord → SubscribeToShard", *times(latency["door"], "got_ms"), *times(latency["door"], "acknowledged_ms")[:2], f"p99 < {P99_MS} ms {judged}; not above peers {beside}"],
+        ["Redis Streams, XADD → XREAD, appendfsync always", *times(latency["redis"], "got_ms"), *times(latency["redis"], "acknowledged_ms")[:2], ""],
+        ["NATS JetStream as it comes (no sync), push consumer", *times(latency["nats"], "got_ms"), *times(latency["nats"], "acknowledged_ms")[:2], ""],
+    ]
+    text += "\n\n" + page.rows([f"put → get at {RATE:,} records/s, ms", "p50", "p99", "p99.9", "acknowledged p50", "p99", "target"], body)
+
+    speed = {name: middle(read[name], "mb_per_s") for name in read}
+    speed["native"] = statistics.median(run["read"]["mb_per_s"] for shards in own for run in own[shards])
+    best_peer = max(speed["redis"], speed["nats"])
+    met = page.verdict(speed["native"] >= max(CATCH_UP_MB, FACTORS["catch_up"] * best_peer))
+    body = [
+        ["riverrun, the log in this process", f"{speed['native']:,.0f}", f"{speed['native'] / best_peer:.1f} × the best peer: {met}"],
+        ["riverrun, GetRecords over JSON", f"{speed['door']:,.0f}", ""],
+        ["Redis Streams, XREAD", f"{speed['redis']:,.0f}", ""],
+        ["NATS JetStream, push consumer with flow control", f"{speed['nats']:,.0f}", ""],
+    ]
+    text += "\n\n" + page.rows(["catch-up from the page cache", "MB/s", f"target ≥ {CATCH_UP_MB:,} MB/s and {FACTORS['catch_up']} × the best peer"], body)
+
+    body = []
+    for shards in own:
+        every = [it for run in own[shards] for it in run["rounds"]]
+        cells = [statistics.median(it[name] for it in every) for name in ("group_bytes", "mb_per_s", "raw_appended_mb_per_s", "raw_overwritten_mb_per_s")]
+        same = statistics.median(it["mb_per_s"] / it["raw_appended_mb_per_s"] for it in every)
+        share = statistics.median(it["share"] for it in every)
+        body.append([shards, f"{cells[0] / 1024:,.0f}", *(f"{cell:,.0f}" for cell in cells[1:]), f"{same:.2f}", f"{share:.2f}", page.verdict(share >= SHARE)])
+    head = ["shards", "KiB per sync", "published MB/s", "raw, appended MB/s", "raw, overwritten MB/s", "share of appended", "share of the better", f"target {SHARE}"]
+    text += "\n\n" + page.rows(head, body)
+    text += "\n\nRaw: as many files as shards, as many bytes before each sync as the log wrote; appended with room reserved ahead, as the log does, and over blocks written before, the most that this disk can do."
+
+    crowd_ = found["crowd"]
+    body = [
+        [f"{SHARDS} shards", f"{crowd_['few_mb']:,.0f}", *times([crowd_["alone"]], "got_ms")],
+        [f"{MANY_SHARDS:,} shards", f"{crowd_['shards_mb']:,.0f}", *times([crowd_["shards"]], "got_ms")],
+        [f"{MANY_SHARDS:,} shards and {crowd_['idle']:,} idle connections", f"{crowd_['peak_mb']:,.0f}", *times([crowd_["beside"]], "got_ms")],
+    ]
+    text += "\n\n" + page.rows([f"Kinesis door, {RATE:,} records/s", "memory MB", "p50 ms", "p99 ms", "p99.9 ms"], body)
+    return text + "\n\n" + " ".join(parts)
