@@ -25,7 +25,7 @@ use crate::counts::EdgeCounts;
 use crate::origin::Origin;
 use crate::request_log::line::{LineWriter, Outcome};
 use crate::request_log::{RequestLog, Writing};
-use crate::serve::{self, Peer, ServeLimits};
+use crate::serve::{self, Peer, ServeLimits, Tls};
 use crate::settings::{Content, EdgeSettings, TokenSource};
 use crate::site::{Quick, Site};
 
@@ -133,6 +133,20 @@ impl Edge {
         log: Arc<Log>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        Self::start_secured(settings, limits, None, log, clock).await
+    }
+
+    /// Likewise, with TLS if there is any.
+    ///
+    /// # Errors
+    /// [`StartError`], with nothing left running.
+    pub async fn start_secured(
+        settings: EdgeSettings,
+        limits: ServeLimits,
+        tls: Option<Arc<Tls>>,
+        log: Arc<Log>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let counts = Arc::new(EdgeCounts::new(&settings.name));
         let source = source(&settings, &counts)?;
         let collector = collector(&settings, &log, &clock)?;
@@ -160,7 +174,7 @@ impl Edge {
         });
         let stop = CancellationToken::new();
         let make = move |peer: Arc<Peer>| Door { way: way.clone(), peer };
-        let server = tokio::spawn(serve::run(listener, make, limits, counts.serve.clone(), stop.clone()));
+        let server = tokio::spawn(serve::run(listener, tls, make, limits, counts.serve.clone(), stop.clone()));
         Ok(Self { address, core, collect, stop: stop.drop_guard(), server, writing })
     }
 

@@ -8,7 +8,8 @@
 //!
 //! How the pieces hang together:
 //!
-//! * [`serve`] is the one HTTP server loop of all doors, with a limit on everything a client can hold.
+//! * [`serve`] is the one HTTP server loop of all doors, with a limit on everything a client can hold, with TLS or
+//!   without.
 //! * `edge` takes a request the way: collector, beacon, site or origin. The body of every answer carries its request
 //!   along and ends it when it is dropped, so that each request is counted and logged exactly once.
 //! * `site` serves a folder, `origin` passes through to another server.
@@ -34,5 +35,5 @@ pub use counts::{EdgeCounts, EdgeLedger};
 pub use edge::{Edge, StartError};
 pub use kinesis::auth::{AccessKeys, KeyError};
 pub use request_log::field::Field;
-pub use serve::{Peer, ServeCounts, ServeLimits};
+pub use serve::{Cipher, Peer, ServeCounts, ServeLimits, Tls, TlsError, TlsSettings};
 pub use settings::{Content, EdgeSettings, LISTEN_DEFAULT, LogSettings, TokenSource};

@@ -70,7 +70,9 @@ impl Origin {
         let Ok(url) = Url::parse(&format!("{}{target}", self.base)) else {
             return track.refuse(StatusCode::BAD_REQUEST, HeaderMap::new(), "this address cannot be passed on");
         };
-        let mut headers = forwarded(&exchange.headers, &exchange.uri, exchange.peer.remote.ip().to_canonical());
+        let peer = &exchange.peer;
+        let client = peer.remote.ip().to_canonical();
+        let mut headers = forwarded(&exchange.headers, &exchange.uri, client, peer.scheme());
         if let Some(length) = body.size_hint().exact().filter(|_| exchange.headers.contains_key(header::CONTENT_LENGTH))
         {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -151,7 +153,7 @@ impl Refusal {
 }
 
 /// The headers for the origin: those of the client without the ones of its connection, and where it comes from.
-fn forwarded(headers: &HeaderMap, uri: &http::Uri, client: std::net::IpAddr) -> HeaderMap {
+fn forwarded(headers: &HeaderMap, uri: &http::Uri, client: std::net::IpAddr, scheme: &'static str) -> HeaderMap {
     let mut passed = headers.clone();
     remove_hop_by_hop(&mut passed);
     let authority = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
@@ -171,7 +173,7 @@ fn forwarded(headers: &HeaderMap, uri: &http::Uri, client: std::net::IpAddr) -> 
     if let Ok(chain) = HeaderValue::from_bytes(&chain) {
         passed.insert(FORWARDED_FOR, chain);
     }
-    passed.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    passed.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     passed
 }
 
@@ -253,7 +255,7 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         let uri = http::Uri::from_static("/");
-        let passed = forwarded(&headers, &uri, "192.0.2.7".parse().expect("an address"));
+        let passed = forwarded(&headers, &uri, "192.0.2.7".parse().expect("an address"), "http");
         let mut names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["accept", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);

@@ -190,7 +190,7 @@ impl LineWriter {
             },
             Field::SC_BYTES => push_number(line, x.head_out + x.body_out),
             Field::CS_METHOD => push_value(line, x.method.as_str().as_bytes()),
-            Field::CS_PROTOCOL => line.extend_from_slice(b"http"),
+            Field::CS_PROTOCOL => line.extend_from_slice(x.peer.scheme().as_bytes()),
             Field::CS_HOST => push_value(line, x.host()),
             Field::CS_URI_STEM => {
                 push_value(line, x.uri.path().as_bytes());
@@ -236,6 +236,8 @@ impl LineWriter {
             Field::ORIGIN_FBL => push_span(line, x.started, x.origin_first),
             Field::ORIGIN_LBL => push_span(line, x.started, x.origin_last),
             Field::R_HOST => push_value(line, self.origin_host.as_bytes()),
+            Field::SSL_PROTOCOL => push_value(line, x.peer.tls.map_or("", |tls| tls.protocol).as_bytes()),
+            Field::SSL_CIPHER => push_value(line, x.peer.tls.map_or("", |tls| tls.name).as_bytes()),
             Field::CONNECTION_ID => push_number(line, x.peer.connection),
             field if (Field::CMCD_FIRST..=Field::CMCD_LAST).contains(&field) => {
                 let index = usize::from(field.number() - Field::CMCD_FIRST.number());
@@ -345,6 +347,7 @@ mod tests {
                 remote: "192.0.2.7:51234".parse().expect("an address"),
                 local: "[2001:db8::1]:80".parse().expect("an address"),
                 connection: 9,
+                tls: None,
             }),
             id: *b"01890000-0000-7000-8000-000000000000",
             method: Method::GET,

@@ -1,6 +1,8 @@
 //! The one HTTP server loop behind all doors: HTTP/1.1 and HTTP/2 (by prior knowledge), with a limit on everything a
-//! client can hold: connections, time to send a head, idle time, time to take an answer, size of a head.
+//! client can hold: connections, time to send a head, idle time, time to take an answer, size of a head. With or
+//! without TLS.
 
+mod tls;
 mod watch;
 
 use std::convert::Infallible;
@@ -20,13 +22,16 @@ use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use watch::{Order, Reason, Registry, Watched, WatchedIo};
+use watch::{Order, Reason, Registry, Watched, WatchedSocket};
+
+pub use tls::{Cipher, Tls, TlsError, TlsSettings};
 
 /// An error that ends a body.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -158,6 +163,16 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The number of the connection since the process began, from 1.
     pub connection: u64,
+    /// How it is kept secret, if it is.
+    pub tls: Option<Cipher>,
+}
+
+impl Peer {
+    /// `https` or `http`.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// Binds a listening socket; a door may be opened again at once after a stop.
@@ -185,8 +200,20 @@ pub async fn serve_counted(
     counts: Arc<ServeCounts>,
     stop: CancellationToken,
 ) {
+    serve_secured(listener, app, limits, counts, None, stop).await;
+}
+
+/// Like [`serve_counted`], with TLS if there is any.
+pub async fn serve_secured(
+    listener: TcpListener,
+    app: axum::Router,
+    limits: ServeLimits,
+    counts: Arc<ServeCounts>,
+    tls: Option<Arc<Tls>>,
+    stop: CancellationToken,
+) {
     let make = move |peer: Arc<Peer>| App { app: app.clone(), peer };
-    run(listener, make, limits, counts, stop).await;
+    run(listener, tls, make, limits, counts, stop).await;
 }
 
 /// An axum application as the service of one connection.
@@ -213,7 +240,8 @@ impl Service<Request<Incoming>> for App {
 /// The loop, over any service: `make` gives each connection its own.
 pub(crate) async fn run<S, B>(
     listener: TcpListener,
-    make: impl Fn(Arc<Peer>) -> S,
+    tls: Option<Arc<Tls>>,
+    make: impl Fn(Arc<Peer>) -> S + Send + Sync + 'static,
     limits: ServeLimits,
     counts: Arc<ServeCounts>,
     stop: CancellationToken,
@@ -224,7 +252,7 @@ pub(crate) async fn run<S, B>(
     B::Error: Into<BodyError>,
 {
     let registry = Arc::new(Registry::new());
-    let builder = Arc::new(builder(&limits));
+    let ground = Arc::new(Ground { make, tls, builder: builder(&limits) });
     let mut reap = tokio::time::interval(REAP_EVERY);
     reap.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -237,7 +265,7 @@ pub(crate) async fn run<S, B>(
                     if registry.len() >= limits.connections_max {
                         counts.refused.inc();
                     } else if let Some(peer) = peer_of(&socket, remote) {
-                        open(socket, make(peer.clone()), &peer, &builder, &registry, &counts);
+                        open(socket, peer, &ground, &registry, &counts);
                     }
                 }
                 Err(error) => {
@@ -252,22 +280,29 @@ pub(crate) async fn run<S, B>(
     finish(&registry, &limits, &counts).await;
 }
 
-fn peer_of(socket: &TcpStream, remote: SocketAddr) -> Option<Arc<Peer>> {
+/// What all connections of a door share.
+struct Ground<M> {
+    make: M,
+    tls: Option<Arc<Tls>>,
+    builder: auto::Builder<TokioExecutor>,
+}
+
+fn peer_of(socket: &TcpStream, remote: SocketAddr) -> Option<Peer> {
     static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     // Fails only for a client that is gone already.
     let local = socket.local_addr().ok()?;
     socket.set_nodelay(true).ok()?;
-    Some(Arc::new(Peer { remote, local, connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed) }))
+    Some(Peer { remote, local, connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed), tls: None })
 }
 
-fn open<S, B>(
+fn open<M, S, B>(
     socket: TcpStream,
-    service: S,
-    peer: &Arc<Peer>,
-    builder: &Arc<auto::Builder<TokioExecutor>>,
+    mut peer: Peer,
+    ground: &Arc<Ground<M>>,
     registry: &Arc<Registry>,
     counts: &Arc<ServeCounts>,
 ) where
+    M: Fn(Arc<Peer>) -> S + Send + Sync + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -277,30 +312,64 @@ fn open<S, B>(
     let closing = Closing { connection: peer.connection, registry: registry.clone(), counts: counts.clone() };
     counts.accepted.inc();
     counts.open.add(1);
-    let builder = builder.clone();
+    let ground = ground.clone();
     tokio::spawn(async move {
-        let io = WatchedIo::new(socket, watched.clone());
-        let service = WatchedService { service, watched: watched.clone() };
-        let mut connection = pin!(builder.serve_connection(io, service));
-        let mut finishing = false;
-        let ended = std::future::poll_fn(|cx| {
-            match watched.order(cx) {
-                Order::Close => return Poll::Ready(Ok(())),
-                Order::Finish if !finishing => {
-                    finishing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Order::Finish | Order::Run => {}
+        let socket = WatchedSocket::new(socket, watched.clone());
+        match &ground.tls {
+            None => drive(socket, (ground.make)(Arc::new(peer)), &ground.builder, &watched, &closing).await,
+            Some(tls) => {
+                let Some(stream) = unless_told(&watched, tls.accept(socket)).await.flatten() else { return };
+                peer.tls = Some(Cipher::of(stream.get_ref().1));
+                drive(stream, (ground.make)(Arc::new(peer)), &ground.builder, &watched, &closing).await;
             }
-            connection.as_mut().poll(cx)
-        })
-        .await;
-        if let Err(error) = ended {
-            // A client that breaks off or talks nonsense: counted, and of interest only when looked for.
-            closing.counts.broken.inc();
-            tracing::debug!(error, "connection ended with an error");
         }
     });
+}
+
+/// What `work` comes to; `None` if the connection is told to end before, finished or not.
+async fn unless_told<T>(watched: &Watched, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|cx| match watched.order(cx) {
+        Order::Run => work.as_mut().poll(cx).map(Some),
+        Order::Finish | Order::Close => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Serves one connection until it ends.
+async fn drive<T, S, B>(
+    io: T,
+    service: S,
+    builder: &auto::Builder<TokioExecutor>,
+    watched: &Arc<Watched>,
+    closing: &Closing,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    let service = WatchedService { service, watched: watched.clone() };
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut finishing = false;
+    let ended = std::future::poll_fn(|cx| {
+        match watched.order(cx) {
+            Order::Close => return Poll::Ready(Ok(())),
+            Order::Finish if !finishing => {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            Order::Finish | Order::Run => {}
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = ended {
+        // A client that breaks off or talks nonsense: counted, and of interest only when looked for.
+        closing.counts.broken.inc();
+        tracing::debug!(error, "connection ended with an error");
+    }
 }
 
 /// Takes the connection off the registry, however its task ends.
@@ -438,3 +507,5 @@ impl<B: Body> Body for WatchedBody<B> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -9,9 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::ServeLimits;
@@ -225,15 +224,16 @@ impl Registry {
     }
 }
 
-/// A socket that tells its [`Watched`] what moves.
-pub(crate) struct WatchedIo {
-    io: TokioIo<TcpStream>,
+/// A socket that tells its [`Watched`] what moves. Under TLS it stands below it, so that what moves is what the client
+/// sends and takes, handshake included.
+pub(crate) struct WatchedSocket {
+    socket: TcpStream,
     watched: Arc<Watched>,
 }
 
-impl WatchedIo {
+impl WatchedSocket {
     pub(crate) fn new(socket: TcpStream, watched: Arc<Watched>) -> Self {
-        Self { io: TokioIo::new(socket), watched }
+        Self { socket, watched }
     }
 
     fn wrote<T>(&self, result: &Poll<T>) {
@@ -250,9 +250,9 @@ impl WatchedIo {
     }
 }
 
-impl Read for WatchedIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+impl AsyncRead for WatchedSocket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
         let watched = &self.watched;
         if polled.is_ready() && watched.in_flight.load(Ordering::Relaxed) == 0 {
             let now = watched.ticks.now();
@@ -262,23 +262,23 @@ impl Read for WatchedIo {
     }
 }
 
-impl Write for WatchedIo {
+impl AsyncWrite for WatchedSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.wrote(&polled);
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -286,7 +286,7 @@ impl Write for WatchedIo {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.wrote(&polled);
         polled
     }
