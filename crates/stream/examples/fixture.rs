@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{Millis, ShardId, SystemClock};
-use stream::{Batch, Compression, Log, RecordRef, StreamSettings};
+use stream::{Batch, Compression, Log, RecordRef, Stream, StreamSettings};
 
 #[tokio::main]
 async fn main() {
@@ -15,18 +15,26 @@ async fn main() {
     let settings = StreamSettings { shards: 2, segment_bytes: 2000, ..StreamSettings::default() };
     let stream = log.ensure("clicks", &settings).unwrap();
     for shard in 0..2 {
-        for first in (0..40).step_by(4) {
-            let compression = [Compression::None, Compression::Lz4, Compression::Zstd][first as usize / 4 % 3];
-            let mut builder = Batch::builder().compression(compression);
-            for offset in first..first + 4 {
-                let value = format!("{shard}:{offset}").repeat(10);
-                let timestamp = Millis(1_700_000_000_000 + offset);
-                let headers: &[(&[u8], &[u8])] = &[(b"format", b"json")];
-                builder.push(RecordRef { timestamp, key: Some(b"key"), value: value.as_bytes(), headers }).unwrap();
-            }
-            stream.append(ShardId(shard), builder.finish()).await.unwrap();
-        }
+        fill(&stream, shard).await;
     }
+    let [lower, _upper] = stream.split(ShardId(0), 1 << 126).unwrap();
+    fill(&stream, lower.0).await;
+    stream.merge(ShardId(3), ShardId(1)).unwrap();
+    stream.set_note("consumers", b"{}").unwrap();
     std::fs::write(dir.join("uuid.txt"), stream.uuid().to_string()).unwrap();
     log.close();
+}
+
+async fn fill(stream: &Stream, shard: u32) {
+    for first in (0..40).step_by(4) {
+        let compression = [Compression::None, Compression::Lz4, Compression::Zstd][first as usize / 4 % 3];
+        let mut builder = Batch::builder().compression(compression);
+        for offset in first..first + 4 {
+            let value = format!("{shard}:{offset}").repeat(10);
+            let timestamp = Millis(1_700_000_000_000 + offset);
+            let headers: &[(&[u8], &[u8])] = &[(b"format", b"json")];
+            builder.push(RecordRef { timestamp, key: Some(b"key"), value: value.as_bytes(), headers }).unwrap();
+        }
+        stream.append(ShardId(shard), builder.finish()).await.unwrap();
+    }
 }

@@ -411,8 +411,18 @@ impl Shard {
         let mut writer = self.writer.lock();
         let old = |active: &Active| active.index.summary.times.is_some_and(|(first, _)| first < time);
         let due = self.view.read().active.as_ref().is_some_and(old) && self.queue.lock().refused.is_none();
-        if due && let Err(Failure::Full(error) | Failure::Unknown(error)) = self.roll(&mut writer) {
-            tracing::warn!(dir = %self.dir.display(), %error, "no new segment could be begun");
+        if !due {
+            return;
+        }
+        match self.roll(&mut writer) {
+            Ok(_) => {}
+            Err(Failure::Full(error)) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "no new segment could be begun");
+            }
+            // The new file may be there after a restart: the one before it must not grow any more.
+            Err(Failure::Unknown(error)) => {
+                self.poison(&error);
+            }
         }
     }
 

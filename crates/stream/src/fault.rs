@@ -15,6 +15,11 @@ pub struct Faults {
     pub retry_failed_sync: bool,
     /// Take damage in the middle of a segment for its end and cut everything after it.
     pub cut_at_damage: bool,
+    /// Let new shards take records before it is durable that the old ones are closed.
+    pub close_unsynced: bool,
+    /// After a failed write of `stream.json`, go on with the shards that were to be closed, although the write may have
+    /// reached the disk.
+    pub reopen_after_failed_close: bool,
     /// Serve bytes without checking their CRC.
     pub skip_crc: bool,
 }
@@ -26,6 +31,8 @@ impl Default for Faults {
             late_by: Duration::from_millis(100),
             retry_failed_sync: false,
             cut_at_damage: false,
+            close_unsynced: false,
+            reopen_after_failed_close: false,
             skip_crc: false,
         }
     }

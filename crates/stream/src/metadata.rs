@@ -182,6 +182,11 @@ impl Metadata {
         store::replace_known(disk, &Self::path(dir), &self.encode())
     }
 
+    /// The planted bug of [`crate::Faults::close_unsynced`].
+    pub(crate) fn write_unsynced(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        store::replace(disk, &Self::path(dir), &self.encode())
+    }
+
     fn encode(&self) -> Vec<u8> {
         let settings = StreamSettings { shards: self.topology.open().count() as u32, ..self.settings.clone() };
         let file = Layout2 {

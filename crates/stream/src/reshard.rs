@@ -111,8 +111,12 @@ impl Stream {
             Ok((made, self.shape_of(&shape, &metadata)?))
         });
         let (made, next) = planned.inspect_err(|_| closing.iter().for_each(|shard| shard.unseal()))?;
-        if let Err(failed) = metadata.write(&*self.ground.around.disk, &self.dir) {
+        let faults = self.ground.around.faults;
+        if let Err(failed) = self.write_closing(&metadata) {
             match &failed {
+                NotReplaced::Unknown(_) if faults.reopen_after_failed_close => {
+                    closing.iter().for_each(|shard| shard.unseal());
+                }
                 NotReplaced::Unchanged(_) => closing.iter().for_each(|shard| shard.unseal()),
                 NotReplaced::Unknown(error) => closing.iter().for_each(|shard| {
                     shard.abandon(&AppendError::Poisoned { why: error.to_string() });
@@ -124,6 +128,14 @@ impl Stream {
         self.tell_change();
         closing.iter().for_each(|shard| shard.finish());
         Ok(made)
+    }
+
+    fn write_closing(&self, metadata: &Metadata) -> Result<(), NotReplaced> {
+        let disk = &*self.ground.around.disk;
+        if self.ground.around.faults.close_unsynced {
+            return metadata.write_unsynced(disk, &self.dir).map_err(NotReplaced::Unknown);
+        }
+        metadata.write(disk, &self.dir)
     }
 
     /// What the stream is once `metadata` is in force: shards that are new in it are opened, those that are gone from it

@@ -334,7 +334,8 @@ impl Opening<'_> {
         }
         let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_log_name(name)).collect();
         bases.sort_unstable();
-        let gone = bases.partition_point(|base| *base <= start).saturating_sub(1);
+        let ended = start > 0 && self.closed == Some(start);
+        let gone = bases.partition_point(|base| *base <= start).saturating_sub(usize::from(!ended));
         if gone > 0 {
             disk.sync_dir(self.dir).map_err(OpenError::io("syncing", self.dir))?; // the new start before the old segments
         }

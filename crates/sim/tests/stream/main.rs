@@ -3,3 +3,4 @@
 #![allow(clippy::print_stderr, reason = "the long runs tell what they did")]
 
 mod crash;
+mod reshard;

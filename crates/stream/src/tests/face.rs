@@ -330,15 +330,11 @@ async fn the_planted_bug_acknowledges_what_is_not_there_yet() {
     assert_eq!(written.map_or(0, |file| file.len()), 0);
 }
 
-/// Made by the first version of this layout; must be readable for ever.
+/// Made by the first version of that layout; must be readable for ever.
 #[test]
 fn a_log_of_layout_1_opens() {
     let dir = tempfile::tempdir().expect("a folder");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/layout-1");
-    copy(&fixture, dir.path());
-    let log = Log::open(dir.path(), Arc::new(SystemClock)).expect("opens");
-    let stream = log.stream("clicks").expect("is found");
-    assert_eq!(stream.uuid().to_string(), std::fs::read_to_string(fixture.join("uuid.txt")).expect("reads").trim());
+    let (_log, stream) = open_fixture("layout-1", dir.path());
     assert_eq!(stream.settings(), StreamSettings { shards: 2, segment_bytes: 2000, ..StreamSettings::default() });
     let half = 1u128 << 127;
     let ranges: Vec<HashRange> = stream.shard_infos().iter().map(|info| info.range).collect();
@@ -346,24 +342,58 @@ fn a_log_of_layout_1_opens() {
     assert!(stream.shard_infos().iter().all(|info| info.closed.is_none() && info.parent.is_none()));
     assert_eq!((stream.shard_for(Some(b"a")), stream.shard_for(Some(b"b"))), (ShardId(0), ShardId(1)));
     for shard in 0..2 {
-        let shard = ShardId(shard);
-        assert_eq!(stream.bounds(shard), Bounds { start: Offset::ZERO, end: Offset(40) });
-        assert_eq!(stream.status(shard), Some(ShardStatus::Serving));
-        let mut from = Offset::ZERO;
-        while from.0 < 40 {
-            let fetched = stream.fetch(shard, from, 1).expect("reads");
-            for record in fetched.records() {
-                let record = record.expect("whole");
-                let text = format!("{shard}:{}", record.offset).repeat(10);
-                assert_eq!(record.value, text.as_bytes());
-                assert_eq!(record.key, Some(b"key".as_slice()));
-                assert_eq!(record.header("format"), Some(b"json".as_slice()));
-                assert_eq!(record.timestamp, Millis(1_700_000_000_000 + record.offset.0 as i64));
-            }
-            from = fetched.next();
-        }
-        assert_eq!(stream.offset_at(shard, Millis(1_700_000_000_017)).expect("finds"), Offset(17));
+        check_fixture_shard(&stream, shard);
     }
+    stream.split(ShardId(0), 1 << 126).expect("it lives on as layout 2");
+}
+
+/// Likewise: two shards, the first one split, the lower child filled, the upper one merged with the second shard.
+#[test]
+fn a_log_of_layout_2_opens() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_log, stream) = open_fixture("layout-2", dir.path());
+    assert_eq!(stream.settings(), StreamSettings { shards: 2, segment_bytes: 2000, ..StreamSettings::default() });
+    let infos = stream.shard_infos();
+    let descent: Vec<_> = infos.iter().map(|info| (info.parent, info.adjacent_parent)).collect();
+    let (zero, one, three) = (Some(ShardId(0)), Some(ShardId(1)), Some(ShardId(3)));
+    assert_eq!(descent, [(None, None), (None, None), (zero, None), (zero, None), (three, one)]);
+    let ends: Vec<_> = infos.iter().map(|info| info.closed.map(|closed| closed.end.0)).collect();
+    assert_eq!(ends, [Some(40), Some(40), None, Some(0), None]);
+    assert_eq!(infos[2].range, HashRange { start: 0, end: (1 << 126) - 1 });
+    assert_eq!(infos[4].range, HashRange { start: 1 << 126, end: u128::MAX });
+    for shard in 0..3 {
+        check_fixture_shard(&stream, shard);
+    }
+    assert_eq!(stream.note("consumers"), Some(b"{}".to_vec()));
+}
+
+fn open_fixture(name: &str, dir: &Path) -> (Arc<Log>, Arc<Stream>) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    copy(&fixture, dir);
+    let log = Log::open(dir, Arc::new(SystemClock)).expect("opens");
+    let stream = log.stream("clicks").expect("is found");
+    assert_eq!(stream.uuid().to_string(), std::fs::read_to_string(fixture.join("uuid.txt")).expect("reads").trim());
+    (log, stream)
+}
+
+fn check_fixture_shard(stream: &Stream, number: u32) {
+    let shard = ShardId(number);
+    assert_eq!(stream.bounds(shard), Bounds { start: Offset::ZERO, end: Offset(40) });
+    assert_eq!(stream.status(shard), Some(ShardStatus::Serving));
+    let mut from = Offset::ZERO;
+    while from.0 < 40 {
+        let fetched = stream.fetch(shard, from, 1).expect("reads");
+        for record in fetched.records() {
+            let record = record.expect("whole");
+            let text = format!("{number}:{}", record.offset).repeat(10);
+            assert_eq!(record.value, text.as_bytes());
+            assert_eq!(record.key, Some(b"key".as_slice()));
+            assert_eq!(record.header("format"), Some(b"json".as_slice()));
+            assert_eq!(record.timestamp, Millis(1_700_000_000_000 + record.offset.0 as i64));
+        }
+        from = fetched.next();
+    }
+    assert_eq!(stream.offset_at(shard, Millis(1_700_000_000_017)).expect("finds"), Offset(17));
 }
 
 fn copy(from: &Path, to: &Path) {
