@@ -28,6 +28,8 @@ pub(crate) struct StreamCounts {
     pub(crate) removed_bytes: Counter,
     pub(crate) splits: Counter,
     pub(crate) merges: Counter,
+    /// Changes of shards that the load asked for and that could not be made.
+    pub(crate) refused_changes: Counter,
     /// Closed shards taken off the list after their retention.
     pub(crate) removed_shards: Counter,
     /// Bytes waiting to be written now.
@@ -58,6 +60,7 @@ impl StreamCounts {
             ("riverrun_stream_removed_bytes_total", &self.removed_bytes),
             ("riverrun_stream_splits_total", &self.splits),
             ("riverrun_stream_merges_total", &self.merges),
+            ("riverrun_stream_refused_scalings_total", &self.refused_changes),
             ("riverrun_stream_removed_shards_total", &self.removed_shards),
         ];
         for (name, counter) in counters {

@@ -13,6 +13,7 @@
 //! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
 //! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails.
 //! * `retention` removes whole closed segments.
+//! * `heat` measures shards, and `scale` decides what on-demand streams split and merge.
 //! * `topology` is the list of shards and their descent; `reshard` changes it while records come in, `metadata` is the
 //!   file that holds it, and `delete` ends a stream.
 //! * [`disk`] is the seam below all of it, so that tests can crash, tear and fill a simulated disk.

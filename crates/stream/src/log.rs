@@ -213,7 +213,12 @@ impl Log {
     /// Splits the hot shards of on-demand streams and merges the cold ones; to be called every few seconds. Blocks for a
     /// few syncs if there is anything to change.
     pub fn scale(&self) -> Scaled {
-        Scaled::default()
+        let now = self.ground.around.clock.now();
+        let mut scaled = Scaled::default();
+        for stream in self.streams() {
+            scaled += stream.scale(now);
+        }
+        scaled
     }
 
     /// Refuses appends, writes what waits, saves the indexes and ends the threads. Blocks until that is done; a second

@@ -34,7 +34,7 @@ pub struct StreamSettings {
 }
 
 /// Shards of an on-demand stream that does not say how many: as in the published API.
-const ON_DEMAND_SHARDS: u32 = 4;
+pub(crate) const ON_DEMAND_SHARDS: u32 = 4;
 
 impl Default for StreamSettings {
     fn default() -> Self {

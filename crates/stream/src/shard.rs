@@ -17,7 +17,9 @@ use crate::error::{AppendError, Corrupt, OpenError};
 use crate::fault::Faults;
 use crate::heat::Meter;
 use crate::index::{Index, Summary};
+use crate::range::HashRange;
 use crate::recovery::{self, Decision};
+use crate::scale::Spread;
 use crate::scan;
 use crate::segment::{self, log_name, log_path};
 use crate::store::{self, Sealed};
@@ -80,6 +82,8 @@ pub(crate) struct Shard {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) meter: Meter,
+    pub(crate) spread: Spread,
+    range: HashRange,
     noticed: Mutex<Option<Corrupt>>,
 }
 
@@ -178,6 +182,8 @@ impl Shard {
             writer: Mutex::new(Writer::new(last_timestamp, vouched)),
             view: RwLock::new(view),
             meter: Meter::new(around.clock.now()),
+            spread: Spread::default(),
+            range: info.range,
             noticed: Mutex::new(None),
             around,
             counts,
@@ -195,6 +201,15 @@ impl Shard {
         }
         let damage = self.view.read().damage.clone().or_else(|| self.noticed.lock().clone());
         damage.map_or(ShardStatus::Serving, ShardStatus::Corrupt)
+    }
+
+    /// Counts a key that belongs here, for the place of a split.
+    pub(crate) fn expect(&self, hash: u128) {
+        self.spread.count(&self.range, hash);
+    }
+
+    pub(crate) fn range(&self) -> HashRange {
+        self.range
     }
 
     /// Whether no damage is known that hides records.

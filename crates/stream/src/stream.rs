@@ -21,6 +21,7 @@ use crate::fetch::Fetched;
 use crate::heat::Heat;
 use crate::metadata::Metadata;
 use crate::partition::hash_of;
+use crate::range::HashRange;
 use crate::retention::{self, Swept};
 use crate::settings::{RETENTION, StreamSettings};
 use crate::shard::{Bounds, Shard, ShardStatus, Surroundings};
@@ -60,6 +61,11 @@ impl Shape {
         let ranges = metadata.topology.open_ranges();
         let open = ranges.into_iter().filter_map(|(range, id)| Some((range.start, Arc::clone(shards.get(&id.0)?))));
         Self { open: open.collect(), metadata, shards }
+    }
+
+    /// Those that take records, by their hashes.
+    pub(crate) fn open_shards(&self) -> impl Iterator<Item = (HashRange, &Arc<Shard>)> {
+        self.open.iter().map(|(_, shard)| (shard.range(), shard))
     }
 
     fn at(&self, hash: u128) -> &Arc<Shard> {
@@ -352,7 +358,12 @@ impl Stream {
     /// The open shard whose range holds `hash`.
     #[must_use]
     pub fn shard_for_hash(&self, hash: u128) -> ShardId {
-        self.shape.read().at(hash).id
+        let shape = self.shape.read();
+        let shard = shape.at(hash);
+        if shape.metadata.settings.mode == ShardMode::OnDemand {
+            shard.expect(hash);
+        }
+        shard.id
     }
 
     /// How busy a shard is; of one that does not exist, not at all.

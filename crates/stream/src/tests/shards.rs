@@ -281,3 +281,30 @@ async fn heat_is_measured_per_shard() {
     assert!((heat.records_per_second - 50.0).abs() < 1.0 && (heat.bytes_per_second - 500.0).abs() < 10.0, "{heat:?}");
     assert_eq!(stream.heat(ShardId(0)).records_per_second, 0.0);
 }
+
+#[tokio::test]
+async fn an_on_demand_stream_splits_what_is_hot_and_merges_what_has_cooled_down() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(SetClock::default());
+    let log = Log::open(dir.path(), Arc::clone(&clock) as Arc<dyn Clock>).expect("opens");
+    let on_demand = StreamSettings { mode: ShardMode::OnDemand, ..settings(4) };
+    let hot = log.create("hot", &on_demand).expect("is made");
+    let fixed = log.create("fixed", &settings(4)).expect("is made");
+    // 2,000 records a second with one hash range of four.
+    for second in 0..40 {
+        *clock.0.lock() = second * 1000;
+        for stream in [&hot, &fixed] {
+            let shard = (0..2000u128).map(|number| stream.shard_for_hash(number << 115)).last().expect("some");
+            stream.append(shard, batch(&["x"; 2000], second)).await.expect("appends");
+        }
+    }
+    let scaled = log.scale();
+    assert_eq!((scaled.splits, scaled.merges, hot.shards(), fixed.shards()), (1, 0, 5, 4));
+    let children: Vec<_> = hot.shard_infos().into_iter().filter(|info| info.parent == Some(ShardId(0))).collect();
+    let border = children[1].range.start;
+    assert!((400 << 115..1600 << 115).contains(&border), "split amid the load, not amid the range: {border}");
+    assert_eq!(log.scale().splits, 0, "the children are young");
+    *clock.0.lock() += 700_000;
+    assert_eq!(log.scale().merges, 1, "back to four, not fewer");
+    assert_eq!((hot.shards(), log.scale().merges), (4, 0));
+}
