@@ -43,6 +43,8 @@ pub(crate) struct Sums {
     pub(crate) rejected: u64,
     /// Records that retention removed before they were read.
     pub(crate) expired: u64,
+    /// How many more user records there were than records: those in aggregated records, less one each.
+    pub(crate) unpacked: u64,
 }
 
 /// From the first rejection of a batch to the batch's end.
@@ -60,6 +62,7 @@ pub(crate) struct Passed {
     pub(crate) filtered: u64,
     pub(crate) rejected: u64,
     pub(crate) expired: u64,
+    pub(crate) unpacked: u64,
 }
 
 /// What two commits say about one shard.
@@ -94,6 +97,7 @@ impl Account {
             filtered: unsigned(sum("#filtered")),
             rejected: unsigned(sum("#rejected")),
             expired: unsigned(sum("#expired")),
+            unpacked: unsigned(sum("#unpacked")),
         };
         let had = unsigned(committed.rejected_to);
         let missing_from = sum("#rejected_from").map_or(next, |from| unsigned(Some(from)));
@@ -115,12 +119,15 @@ impl Account {
             filtered: self.sums.filtered + passed.filtered,
             rejected: self.sums.rejected + passed.rejected,
             expired: self.sums.expired + passed.expired,
+            unpacked: self.sums.unpacked + passed.unpacked,
         }
     }
 
     /// What the table's commit must carry for `sums`.
     pub(crate) fn progress(&self, sums: &Sums) -> Vec<Progress> {
         let missing_from = self.pending.front().map_or(sums.next, |span| span.from.min(sums.next));
+        // Most producers aggregate nothing: then there is nothing to say about it.
+        let unpacked = (sums.unpacked > 0).then_some(("#unpacked", sums.unpacked));
         [
             ("", sums.next),
             ("#origin", self.origin),
@@ -130,6 +137,7 @@ impl Account {
             ("#expired", sums.expired),
         ]
         .into_iter()
+        .chain(unpacked)
         .map(|(suffix, value)| Progress { app_id: format!("{}{suffix}", self.app_id), next: signed(value) })
         .collect()
     }

@@ -16,7 +16,7 @@ fn resume(table: &BTreeMap<String, i64>, rejected_to: Option<i64>) -> (Account, 
 #[test]
 fn what_was_committed_is_what_it_goes_on_with() {
     let mut account = Account::begin("s/0".into(), Offset(5), None);
-    account.sums = account.after(&Passed { to: 50, filtered: 7, rejected: 2, expired: 3 });
+    account.sums = account.after(&Passed { to: 50, filtered: 7, rejected: 2, expired: 3, unpacked: 4 });
     let (resumed, again) = resume(&progress(&account), Some(50));
     assert_eq!((resumed.origin, resumed.sums, again), (5, account.sums, None));
     let nothing = Committed { table: &|_| None, rejected_to: None };

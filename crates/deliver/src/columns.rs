@@ -108,18 +108,20 @@ pub(crate) enum Own {
     PartitionKey,
     Shard,
     Offset,
+    SubSequence,
     Payload,
     Simulated,
     Id,
 }
 
 impl Own {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::EventTime,
         Self::ArrivalTime,
         Self::PartitionKey,
         Self::Shard,
         Self::Offset,
+        Self::SubSequence,
         Self::Payload,
         Self::Simulated,
         Self::Id,
@@ -132,6 +134,7 @@ impl Own {
             Self::PartitionKey => "partition_key",
             Self::Shard => "shard",
             Self::Offset => "offset",
+            Self::SubSequence => "sub_sequence",
             Self::Payload => "payload",
             Self::Simulated => "simulated",
             Self::Id => "id",
@@ -143,7 +146,7 @@ impl Own {
             Self::EventTime | Self::ArrivalTime => Kind::Timestamp,
             Self::PartitionKey | Self::Payload | Self::Id => Kind::Text,
             Self::Shard => Kind::Int,
-            Self::Offset => Kind::Long,
+            Self::Offset | Self::SubSequence => Kind::Long,
             Self::Simulated => Kind::Boolean,
         }
     }

@@ -1,7 +1,8 @@
 //! Records → an Arrow batch of the columns that the table's SQL reads, and the records that cannot be read.
 //!
 //! A row's values are all read before the first goes into a column, so a record that fails in the middle leaves nothing
-//! behind. What a value must look like is told in the reason; the record's bytes stay as they came.
+//! behind. What a value must look like is told in the reason; the record's bytes stay as they came. A record into which a
+//! producer packed many (see `aggregate`) is read as those many.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use base::{Format, Header, Millis, Offset, ShardId};
 
 use crate::columns::{Own, RecordColumns};
 
+pub(crate) mod aggregate;
 pub(crate) mod cdn;
 pub(crate) mod cell;
 pub(crate) mod combined;
@@ -31,6 +33,8 @@ const AHEAD_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Raw<'a> {
     pub(crate) offset: Offset,
+    /// Its place among the user records of an aggregated record, from 0; 0 of a plain record.
+    pub(crate) sub_sequence: u32,
     pub(crate) arrival: Millis,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) payload: &'a [u8],
@@ -86,6 +90,19 @@ pub(crate) struct Decoded<'a> {
     pub(crate) raws: Vec<Raw<'a>>,
     pub(crate) event_times: Vec<i64>,
     pub(crate) refused: Vec<Refused<'a>>,
+    /// How many more these are than the records of the stream they came in.
+    pub(crate) unpacked: u64,
+}
+
+/// A batch while its records are read.
+struct Draft<'a> {
+    builders: Vec<Builder>,
+    /// The values of one row, all null between two records.
+    cells: Vec<Cell<'a>>,
+    texts: Vec<Option<&'a str>>,
+    raws: Vec<Raw<'a>>,
+    event_times: Vec<i64>,
+    refused: Vec<Refused<'a>>,
 }
 
 /// Reads the records of one shard of one table.
@@ -123,32 +140,51 @@ impl Decoder {
 
     /// Reads all records; `expected` is about how many they are.
     pub(crate) fn decode<'a>(&mut self, records: impl Iterator<Item = Raw<'a>>, expected: usize) -> Decoded<'a> {
-        let mut builders: Vec<Builder> =
-            self.columns.iter().map(|column| Builder::new(column.kind, expected)).collect();
-        let mut cells: Vec<Cell<'a>> = vec![Cell::Null; self.columns.len()];
-        let mut texts = Vec::new();
-        let mut raws = Vec::with_capacity(expected);
-        let mut event_times = Vec::with_capacity(expected);
-        let mut refused = Vec::new();
+        let mut draft = Draft {
+            builders: self.columns.iter().map(|column| Builder::new(column.kind, expected)).collect(),
+            cells: vec![Cell::Null; self.columns.len()],
+            texts: Vec::new(),
+            raws: Vec::with_capacity(expected),
+            event_times: Vec::with_capacity(expected),
+            refused: Vec::new(),
+        };
+        let mut unpacked = 0;
         for raw in records {
-            match self.read(raw, &mut texts, &mut cells) {
-                Ok(event_time) => {
-                    for (builder, cell) in builders.iter_mut().zip(&mut cells) {
-                        builder.push(std::mem::take(cell));
+            match aggregate::unpack(raw.payload) {
+                None => self.add(raw, &mut draft),
+                Some(Ok(users)) => {
+                    unpacked += users.len() as u64 - 1;
+                    for (sub_sequence, user) in (0..).zip(users) {
+                        // The door's id is that of the whole; each of the many may bring its own.
+                        let headers = Headers { id: None, ..raw.headers };
+                        let user = Raw { sub_sequence, key: Some(user.key), payload: user.data, headers, ..raw };
+                        self.add(user, &mut draft);
                     }
-                    raws.push(raw);
-                    event_times.push(event_time);
                 }
-                Err(reason) => {
-                    cells.fill(Cell::Null);
-                    refused.push(Refused { raw, reason });
-                }
+                Some(Err(broken)) => draft.refused.push(Refused { raw, reason: broken.to_string() }),
             }
         }
-        let columns = builders.into_iter().map(Builder::finish).collect();
+        let columns = draft.builders.into_iter().map(Builder::finish).collect();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .expect("each builder has the type of its column and one value per row");
-        Decoded { batch, raws, event_times, refused }
+        Decoded { batch, raws: draft.raws, event_times: draft.event_times, refused: draft.refused, unpacked }
+    }
+
+    /// Reads one record as a row of the draft, or notes why it is none.
+    fn add<'a>(&mut self, raw: Raw<'a>, draft: &mut Draft<'a>) {
+        match self.read(raw, &mut draft.texts, &mut draft.cells) {
+            Ok(event_time) => {
+                for (builder, cell) in draft.builders.iter_mut().zip(&mut draft.cells) {
+                    builder.push(std::mem::take(cell));
+                }
+                draft.raws.push(raw);
+                draft.event_times.push(event_time);
+            }
+            Err(reason) => {
+                draft.cells.fill(Cell::Null);
+                draft.refused.push(Refused { raw, reason });
+            }
+        }
     }
 
     /// Reads one record into `cells`, which are all null before; the answer is its event time.
@@ -174,6 +210,7 @@ impl Decoder {
                 Own::PartitionKey => text(raw.key),
                 Own::Shard => Cell::Int(i32::try_from(self.shard.0).unwrap_or(i32::MAX)),
                 Own::Offset => Cell::Long(i64::try_from(raw.offset.0).unwrap_or(i64::MAX)),
+                Own::SubSequence => Cell::Long(i64::from(raw.sub_sequence)),
                 Own::Payload => text(Some(raw.payload)),
                 Own::Simulated => Cell::Boolean(raw.headers.simulated),
                 Own::Id => match raw.headers.id {
@@ -221,6 +258,9 @@ fn show_time(ms: i64) -> String {
     }
 }
 
+#[cfg(test)]
+#[path = "decode/aggregate_tests.rs"]
+pub(crate) mod aggregate_tests;
 #[cfg(test)]
 #[path = "decode/tests.rs"]
 mod tests;

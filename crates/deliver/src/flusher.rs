@@ -144,7 +144,7 @@ impl Flusher {
         let counts = &self.feed.counts;
         counts.flushes.inc();
         let now = counts.clock.now();
-        for shard in &mut counts.books.lock().shards {
+        for shard in counts.books.lock().shards.values_mut() {
             let Some(committed) = self.feed.table.progress(shard.account.app_id()) else { continue };
             let committed = u64::try_from(committed).unwrap_or(0);
             while let Some((_, arrival)) = shard.in_tail.pop_front_if(|(end, _)| *end <= committed) {

@@ -6,6 +6,9 @@
 //! in memory; everything that must survive stands in the lake's commits. **Never:** loses or doubles a record, lets one
 //! bad record hold up the others, or keeps an offset anywhere but in the lake.
 //!
+//! `roster` says which shard is read when (parents before the shards they were split or merged into), `shift` is the life
+//! of one shard's reader, and `books` finds in the lake where each goes on.
+//!
 //! A record's way: `reader` fetches a few megabytes of one shard, `decode` reads them into columns (only those that the
 //! table's SQL reads), `plan` makes rows of them, and under one lock the rows go into the tail and the `account` is
 //! changed. `flusher` commits the tail in a task of its own. `counts` is the ledger, whose sum always closes.
@@ -14,6 +17,7 @@
 
 mod account;
 mod backoff;
+mod books;
 mod columns;
 mod counts;
 mod decode;
@@ -22,7 +26,9 @@ mod flusher;
 mod plan;
 mod reader;
 mod rejected;
+mod roster;
 mod settings;
+mod shift;
 
 #[cfg(test)]
 mod tests;

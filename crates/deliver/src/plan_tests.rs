@@ -33,6 +33,7 @@ fn apply<R>(sql: &str, payloads: &[String], look: impl FnOnce(&Decoded<'_>, Made
     let mut decoder = Decoder::new(plan.columns().clone(), ShardId(0), Format::Json, &[], None);
     let raws = payloads.iter().zip(0..).map(|(payload, offset)| Raw {
         offset: Offset(offset),
+        sub_sequence: 0,
         arrival: ARRIVAL,
         key: None,
         payload: payload.as_bytes(),

@@ -10,7 +10,7 @@ use stream::{Corrupt, FetchError};
 
 use crate::account::Passed;
 use crate::counts::DeliverCounts;
-use crate::decode::{Decoded, Decoder, Headers, Raw, Refused};
+use crate::decode::{Decoded, Decoder, Headers, Raw, Refused, aggregate};
 use crate::plan::{Made, Plan};
 use crate::rejected::{self, Origin};
 use crate::settings::TableSettings;
@@ -18,6 +18,10 @@ use crate::settings::TableSettings;
 /// Bytes of log read at once. At 500 B each that is 8,000 records: the batch size of the query engine, and a few
 /// milliseconds of work.
 const FETCH_BYTES: usize = 4 << 20;
+
+/// Bytes of aggregated records read at once, and one record more: they may hold a user record in every six bytes, each of
+/// which takes twenty times as much while it is read.
+const AGGREGATED_BYTES_MAX: usize = 1 << 20;
 
 /// Records of a batch whose way is timed. The others waited as long.
 const TIMED_MAX: usize = 64;
@@ -113,9 +117,11 @@ impl Reader {
             filtered: made.filtered,
             rejected: decoded.refused.len() as u64 + made.failed.len() as u64,
             expired: 0,
+            unpacked: decoded.unpacked,
         };
         let rows = made.rows.as_ref().map_or(0, RecordBatch::num_rows) as u64;
-        debug_assert_eq!(rows + passed.filtered + passed.rejected, next.since(from), "every record goes somewhere");
+        let records = next.since(from) + passed.unpacked;
+        debug_assert_eq!(rows + passed.filtered + passed.rejected, records, "every record goes somewhere");
         let arrivals: Vec<Millis> = all_arrivals(&decoded);
         self.deliver(made, &refused, passed, &arrivals)?;
         Ok(Step::Went { next, bytes: fetched.bytes() })
@@ -144,8 +150,14 @@ impl Reader {
         let (decoded, made) = self.make(records)?;
         let refused = refused(&decoded, &made);
         let mut books = feed.counts.books.lock();
-        self.reject(&mut books.shards[self.shard.0 as usize].account, &refused, next.0)?;
+        self.reject(&mut books.book(self.shard).account, &refused, next.0)?;
         Ok(Step::Went { next, bytes: fetched.bytes() })
+    }
+
+    /// Nobody can read this shard any more: what was not read is counted as expired.
+    pub(crate) fn give_up(&mut self) -> Result<Step, StepError> {
+        let Some((next, end)) = self.feed.counts.rest(self.shard) else { return Ok(Step::Idle) };
+        if next < end { self.expire(next, end) } else { Ok(Step::Idle) }
     }
 
     fn make<'a>(&mut self, records: Vec<Raw<'a>>) -> Result<(Decoded<'a>, Made), StepError> {
@@ -175,7 +187,7 @@ impl Reader {
         let count = rows.num_rows() as u64;
         {
             let mut books = counts.books.lock();
-            let book = &mut books.shards[self.shard.0 as usize];
+            let book = books.book(self.shard);
             // Rejections first: if the table takes the rows no more, they are not pushed a second time.
             self.reject(&mut book.account, refused, passed.to)?;
             let sums = book.account.after(&passed);
@@ -230,7 +242,7 @@ impl Reader {
             from = from.0,
             kept_from = start.0,
             lost = start.since(from),
-            "retention removed records before the table had read them; they are counted as expired"
+            "records were removed before the table had read them; they are counted as expired"
         );
         let passed = Passed { to: start.0, expired: start.since(from), ..Passed::default() };
         self.deliver(Made::default(), &[], passed, &[])?;
@@ -241,16 +253,23 @@ impl Reader {
 /// The fetched records before `until`. Those before a damaged one are given; the next fetch then tells the damage.
 fn read(fetched: &stream::Fetched, until: Offset) -> Result<Vec<Raw<'_>>, Corrupt> {
     let mut records = Vec::with_capacity(fetched.len());
+    let mut aggregated_bytes = 0;
     for record in fetched.records() {
         match record {
-            Ok(record) if record.offset >= until => break,
-            Ok(record) => records.push(Raw {
-                offset: record.offset,
-                arrival: record.timestamp,
-                key: record.key,
-                payload: record.value,
-                headers: Headers::read(record.headers()),
-            }),
+            Ok(record) if record.offset >= until || aggregated_bytes >= AGGREGATED_BYTES_MAX => break,
+            Ok(record) => {
+                if aggregate::begins_like_one(record.value) {
+                    aggregated_bytes += record.value.len();
+                }
+                records.push(Raw {
+                    offset: record.offset,
+                    sub_sequence: 0,
+                    arrival: record.timestamp,
+                    key: record.key,
+                    payload: record.value,
+                    headers: Headers::read(record.headers()),
+                });
+            }
             Err(corrupt) if records.is_empty() => return Err(corrupt),
             Err(_) => break,
         }
@@ -262,7 +281,7 @@ fn read(fetched: &stream::Fetched, until: Offset) -> Result<Vec<Raw<'_>>, Corrup
 fn refused<'a>(decoded: &Decoded<'a>, made: &Made) -> Vec<Refused<'a>> {
     let mut all: Vec<Refused<'a>> = decoded.refused.clone();
     all.extend(made.failed.iter().map(|(row, reason)| Refused { raw: decoded.raws[*row], reason: reason.clone() }));
-    all.sort_by_key(|refused| refused.raw.offset);
+    all.sort_by_key(|refused| (refused.raw.offset, refused.raw.sub_sequence));
     all
 }
 

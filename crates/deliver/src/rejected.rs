@@ -34,6 +34,7 @@ fn schema() -> SchemaRef {
         ("reason", DataType::Utf8),
         ("payload", DataType::Utf8),
         ("payload_bytes", DataType::Binary),
+        ("sub_sequence", DataType::Int64),
     ];
     Arc::new(Schema::new(fields.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec()))
 }
@@ -78,6 +79,7 @@ pub(crate) fn rows(origin: &Origin<'_>, refused: &[Refused<'_>]) -> RecordBatch 
         Arc::new(StringArray::from_iter_values(reasons)),
         Arc::new(StringArray::from_iter_values(payloads)),
         Arc::new(BinaryArray::from_iter(bytes)),
+        Arc::new(Int64Array::from_iter_values(refused.iter().map(|refused| i64::from(refused.raw.sub_sequence)))),
     ];
     RecordBatch::try_new(schema(), columns).expect("one value per record, of the types of the schema")
 }

@@ -2,6 +2,7 @@
 
 mod exactly_once;
 mod limits;
+mod shards;
 mod store;
 mod whole;
 

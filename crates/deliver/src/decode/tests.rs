@@ -10,7 +10,7 @@ use crate::columns::ColumnType;
 const ARRIVAL: Millis = Millis(1_606_855_700_000);
 
 fn record(offset: u64, payload: &[u8]) -> Raw<'_> {
-    Raw { offset: Offset(offset), arrival: ARRIVAL, key: None, payload, headers: Headers::default() }
+    Raw { offset: Offset(offset), sub_sequence: 0, arrival: ARRIVAL, key: None, payload, headers: Headers::default() }
 }
 
 fn decoder(format: Format, names: &[&str]) -> Decoder {
@@ -240,4 +240,40 @@ fn a_declared_type_counts_for_log_lines_too() {
     let reasons: Vec<&str> = decoded.refused.iter().map(|refused| refused.reason.as_str()).collect();
     let wanted = "expected a whole number of 64 bits, found";
     assert_eq!(reasons, [format!("path: {wanted} \"/a\""), format!("cs-uri-stem: {wanted} \"/b\"")]);
+}
+
+#[test]
+fn the_many_in_an_aggregated_record_are_records_of_their_own() {
+    let mut packer = super::aggregate_tests::Packer::default();
+    packer.add(b"k1", b"{\"count\":1,\"id\":\"a\"}").add(b"k2", b"{\"count\":\"x\"}").add(b"k1", b"{\"count\":3}");
+    let payload = packer.pack();
+    let whole = Raw { headers: Headers { id: Some(b"req"), ..Headers::default() }, ..record(5, &payload) };
+    let raws = [record(4, b"{\"count\":0}"), whole, record(6, b"{\"count\":4}")];
+    let names = ["count", "offset", "sub_sequence", "partition_key", "id"];
+    let decoded = decoder(Format::Json, &names).decode(raws.into_iter(), 3);
+    assert_eq!(longs(&decoded, "count"), [Some(0), Some(1), Some(3), Some(4)]);
+    assert_eq!(longs(&decoded, "offset"), [Some(4), Some(5), Some(5), Some(6)]);
+    assert_eq!(longs(&decoded, "sub_sequence"), [Some(0), Some(0), Some(2), Some(0)]);
+    let keys = decoded.batch.column_by_name("partition_key").expect("a column").as_string::<i32>();
+    assert_eq!(keys.iter().collect::<Vec<_>>(), [None, Some("k1"), Some("k1"), None]);
+    let ids = decoded.batch.column_by_name("id").expect("a column").as_string::<i32>();
+    assert_eq!(ids.iter().collect::<Vec<_>>(), [None, Some("a"), None, None]);
+    assert_eq!(decoded.unpacked, 2);
+    assert_eq!((decoded.refused[0].raw.offset, decoded.refused[0].raw.sub_sequence), (Offset(5), 1));
+    assert_eq!(decoded.refused[0].raw.payload, b"{\"count\":\"x\"}");
+}
+
+#[test]
+fn a_broken_aggregated_record_is_refused_whole_with_its_bytes() {
+    use md5::Digest;
+    let message = b"\x1a\xff\xff\xff\xff\x0f";
+    let payload = [&b"\xF3\x89\x9A\xC2"[..], message, &md5::Md5::digest(message)[..]].concat();
+    let decoded = decoder(Format::Json, &["count"]).decode([record(0, &payload)].into_iter(), 1);
+    assert_eq!((decoded.raws.len(), decoded.refused.len(), decoded.unpacked), (0, 1, 0));
+    assert_eq!(decoded.refused[0].raw.payload, payload);
+    assert!(
+        decoded.refused[0].reason.starts_with("aggregated record: expected as many bytes"),
+        "{}",
+        decoded.refused[0].reason
+    );
 }

@@ -1,10 +1,12 @@
 //! Whatever ends it wherever: every record is a row once, filtered once or rejected once, and the ledger always closes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::shards::{merge, open_shards, split};
 use super::store::Weather;
 use super::*;
 
@@ -46,7 +48,10 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 
 #[derive(Clone, Debug)]
 enum Act {
-    Append(u32, Vec<Fate>),
+    /// To the nth open shard.
+    Append(usize, Vec<Fate>),
+    Split(usize),
+    Merge(usize),
     /// Wait until all is read.
     Read,
     /// Wait until the lake has so many more versions.
@@ -58,30 +63,34 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     proptest::collection::vec(
         prop_oneof![
-            6 => (0u32..2, fates()).prop_map(|(shard, fates)| Act::Append(shard, fates)),
+            6 => (0usize..8, fates()).prop_map(|(nth, fates)| Act::Append(nth, fates)),
+            1 => (0usize..8).prop_map(Act::Split),
+            1 => (0usize..8).prop_map(Act::Merge),
             2 => Just(Act::Read),
             2 => Just(Act::Flush),
             2 => Just(Act::Crash),
             1 => Just(Act::Stop),
         ],
-        1..14,
+        1..18,
     )
 }
 
-/// The fates of both shards' records, by offset.
+/// The fates of all shards' records, by offset.
 #[derive(Default)]
 struct Model {
-    shards: [Vec<Fate>; 2],
+    shards: BTreeMap<u32, Vec<Fate>>,
 }
 
 impl Model {
     fn places(&self, wanted: impl Fn(Fate) -> bool) -> BTreeSet<(i32, i64)> {
-        let of = |shard: usize| {
-            let fates = self.shards[shard].iter().enumerate();
-            let wanted = &wanted;
-            fates.filter(move |(_, fate)| wanted(**fate)).map(move |(offset, _)| (shard as i32, offset as i64))
-        };
-        of(0).chain(of(1)).collect()
+        let places = self.shards.iter().flat_map(|(shard, fates)| {
+            fates.iter().enumerate().map(move |(offset, fate)| (*fate, (*shard as i32, offset as i64)))
+        });
+        places.filter(|(fate, _)| wanted(*fate)).map(|(_, place)| place).collect()
+    }
+
+    fn records(&self) -> u64 {
+        self.shards.values().map(|fates| fates.len() as u64).sum()
     }
 }
 
@@ -94,11 +103,15 @@ async fn play(acts: Vec<Act>, weather: Arc<Weather>) {
     let mut delivery = start(&ground, &settings, &lake).await;
     for act in acts {
         match act {
-            Act::Append(shard, fates) => {
+            Act::Append(nth, fates) => {
                 let payloads: Vec<String> = fates.iter().map(|fate| fate.payload()).collect();
+                let open = open_shards(&ground.stream);
+                let shard = open[nth % open.len()].id.0;
                 ground.append(shard, &payloads).await;
-                model.shards[shard as usize].extend(fates);
+                model.shards.entry(shard).or_default().extend(fates);
             }
+            Act::Split(nth) => split(&ground.stream, nth),
+            Act::Merge(nth) => merge(&ground.stream, nth),
             Act::Read => {
                 until_read(&delivery).await;
             }
@@ -133,7 +146,7 @@ async fn play(acts: Vec<Act>, weather: Arc<Weather>) {
     let wanted = LedgerRow {
         table: "t".into(),
         stream: "s".into(),
-        received: (model.shards[0].len() + model.shards[1].len()) as u64,
+        received: model.records(),
         delivered: rows.len() as u64,
         filtered: model.places(|fate| fate == Fate::Filtered).len() as u64,
         rejected: bad.len() as u64,
