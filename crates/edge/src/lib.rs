@@ -16,11 +16,13 @@
 //! * `request_log` writes a line into a queue of the thread at hand; a writer appends what waits. What does not fit is
 //!   counted as dropped.
 //! * [`collect`] takes JSON or raw lines and answers when they are on disk.
+//! * `firehose` takes records of Firehose clients and what delivery streams elsewhere deliver.
 
 mod answer;
 pub mod collect;
 mod counts;
 mod edge;
+mod firehose;
 mod kinesis;
 mod origin;
 mod request_log;
@@ -33,6 +35,7 @@ mod tests;
 pub use collect::{CollectCounts, CollectLimits, Collector, Token};
 pub use counts::{EdgeCounts, EdgeLedger};
 pub use edge::{Edge, StartError};
+pub use firehose::{DeliveryAccess, DeliveryStream, Firehose, FirehoseCounts, FirehoseSettings};
 pub use kinesis::auth::{AccessKeys, KeyError};
 pub use request_log::field::Field;
 pub use serve::{Cipher, Peer, ServeCounts, ServeLimits, Tls, TlsError, TlsSettings};

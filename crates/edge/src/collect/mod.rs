@@ -1,8 +1,8 @@
 //! The collector: `POST /collect/{stream}` takes JSON or raw lines and answers once they are on disk.
 
-mod body;
-mod budget;
-mod refusal;
+pub(crate) mod body;
+pub(crate) mod budget;
+pub(crate) mod refusal;
 mod split;
 mod store;
 #[cfg(test)]
@@ -367,7 +367,7 @@ fn shape_named(name: &str) -> Result<Shape, Refusal> {
 }
 
 /// Checks `1,2,5`: published numbers in growing order, as fields stand on a line.
-fn field_numbers(list: &str) -> Result<String, Refusal> {
+pub(crate) fn field_numbers(list: &str) -> Result<String, Refusal> {
     let wrong = || Refusal::Parameter {
         what: format!("fields={list} is no list of field numbers"),
         remedy: "Write the published numbers in growing order, for example fields=1,2,5",

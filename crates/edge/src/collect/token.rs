@@ -36,6 +36,11 @@ impl Token {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token,
             _ => b"",
         };
+        self.is(shown)
+    }
+
+    /// Whether this was shown.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
         // Every byte of the token is compared, whatever was shown: the time depends on the token's length alone.
         let mut differs = u8::from(shown.len() != self.0.len());
         for (index, byte) in self.0.iter().enumerate() {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::{Simd, general_purpose};
@@ -15,6 +16,10 @@ use super::value::TIMESTAMP;
 
 /// The text for a body that is something, but no map.
 pub(super) const NO_MAP: &str = "the body is no map";
+
+/// Members of one list or map: twenty times the longest that an operation takes. A body of a few bytes for each would
+/// otherwise be held as many times its size.
+const MEMBERS_MAX: u32 = 10_000;
 
 const LIST: &str = "Start of list found where not expected";
 const STRUCTURE: &str = "Start of structure or map found where not expected.";
@@ -192,7 +197,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Rule<V> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<V::Value, A::Error> {
         match self.want {
-            Want::List | Want::Anything => self.visitor.visit_seq(Members(list)),
+            Want::List | Want::Anything => self.visitor.visit_seq(Members::of(list)),
             Want::Whole => Err(A::Error::custom(NO_MAP)),
             _ => Err(A::Error::custom(LIST)),
         }
@@ -200,7 +205,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Rule<V> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
         match self.want {
-            Want::Map | Want::Structure | Want::Whole | Want::Anything => self.visitor.visit_map(Members(map)),
+            Want::Map | Want::Structure | Want::Whole | Want::Anything => self.visitor.visit_map(Members::of(map)),
             _ => Err(A::Error::custom(STRUCTURE)),
         }
     }
@@ -208,31 +213,36 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Rule<V> {
 
 /// Decodes base64, with the service's texts for what is none.
 fn blob<E: Error>(text: &str) -> Result<Vec<u8>, E> {
+    let mut bytes = Vec::new();
+    append_base64(text, &mut bytes).map_err(E::custom)?;
+    Ok(bytes)
+}
+
+/// Decodes base64 onto the end of `bytes`.
+///
+/// # Errors
+/// The service's texts for what is none.
+pub(crate) fn append_base64(text: &str, bytes: &mut Vec<u8>) -> Result<(), String> {
     /// Chosen once by what the processor can do.
-    static BASE64: std::sync::LazyLock<Simd> = std::sync::LazyLock::new(|| Simd::standard(general_purpose::PAD));
+    static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(general_purpose::PAD));
     /// Characters of a wrong text that are told back.
     const SHOWN_CHARS_MAX: usize = 64;
-    match BASE64.decode(text) {
-        Ok(bytes) => Ok(bytes),
-        Err(_) => {
-            let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-            let wrong = |why: String| E::custom(format_args!("'{shown}' can not be converted to a Blob: {why}"));
-            if !text.len().is_multiple_of(4) {
-                let length = text.len();
-                return Err(wrong(format!(
-                    "Base64 encoded length is expected a multiple of 4 bytes but found: {length}"
-                )));
-            }
-            let no_base64 = |(at, char): &(usize, char)| match char {
-                '=' => text[at + 1..].chars().next().is_some_and(|next| next != '='),
-                char => !(char.is_ascii_alphanumeric() || matches!(char, '+' | '/')),
-            };
-            Err(match text.char_indices().find(no_base64) {
-                Some((_, char)) => wrong(format!("Invalid Base64 character: '{char}'")),
-                None => wrong("Invalid last non-pad Base64 character dectected".to_owned()),
-            })
-        }
+    if BASE64.decode_vec(text, bytes).is_ok() {
+        return Ok(());
     }
+    let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    let no_base64 = |(at, char): &(usize, char)| match char {
+        '=' => text[at + 1..].chars().next().is_some_and(|next| next != '='),
+        char => !(char.is_ascii_alphanumeric() || matches!(char, '+' | '/')),
+    };
+    let why = if !text.len().is_multiple_of(4) {
+        format!("Base64 encoded length is expected a multiple of 4 bytes but found: {}", text.len())
+    } else if let Some((_, char)) = text.char_indices().find(no_base64) {
+        format!("Invalid Base64 character: '{char}'")
+    } else {
+        "Invalid last non-pad Base64 character dectected".to_owned()
+    };
+    Err(format!("'{shown}' can not be converted to a Blob: {why}"))
 }
 
 /// An empty list or map.
@@ -259,13 +269,34 @@ impl<'de, E: Error> SeqAccess<'de> for Nothing<E> {
 }
 
 /// The members of a list or map, each under the rules again.
-struct Members<A>(A);
+struct Members<A> {
+    inner: A,
+    taken: u32,
+}
+
+impl<A> Members<A> {
+    fn of(inner: A) -> Self {
+        Self { inner, taken: 0 }
+    }
+
+    fn count<E: Error>(&mut self) -> Result<(), E> {
+        self.taken += 1;
+        if self.taken <= MEMBERS_MAX {
+            return Ok(());
+        }
+        Err(E::custom(format_args!("Expected a list or map of at most {MEMBERS_MAX} members")))
+    }
+}
 
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Members<A> {
     type Error = A::Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
-        self.0.next_element_seed(Member(seed))
+        let next = self.inner.next_element_seed(Member(seed))?;
+        if next.is_some() {
+            self.count()?;
+        }
+        Ok(next)
     }
 }
 
@@ -273,11 +304,15 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        self.0.next_key_seed(seed)
+        let next = self.inner.next_key_seed(seed)?;
+        if next.is_some() {
+            self.count()?;
+        }
+        Ok(next)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.0.next_value_seed(Member(seed))
+        self.inner.next_value_seed(Member(seed))
     }
 }
 

@@ -182,6 +182,18 @@ fn lengths_that_lie_cost_nothing() {
 }
 
 #[test]
+fn lists_beyond_reason_are_refused_before_they_are_held() {
+    for (open, member, close) in [("\"Records\":[", "{},", "{}]"), ("\"Names\":[", "\"\",", "\"\"]")] {
+        let body = format!("{{{open}{}{close}}}", member.repeat(1_000_000));
+        let error = json(&body).expect_err("too long");
+        assert!(error.message.is_some_and(|text| text.contains("at most 10000")));
+    }
+    let many: Vec<String> = (0..20_000).map(|number| format!("\"{number}\":\"\"")).collect();
+    assert!(json(&format!("{{\"Tags\":{{{}}}}}", many.join(","))).is_err());
+    assert!(cbor(&[b"\xa1\x67Records\x9f".as_slice(), &[0xa0; 1_000_000], b"\xff"].concat()).is_err());
+}
+
+#[test]
 fn five_hundred_records_are_read_in_about_a_millisecond() {
     let record =
         Input { stream_name: Some("k".repeat(20)), data: Some(Blob(vec![7; 1024].into())), ..Input::default() };
