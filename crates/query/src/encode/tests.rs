@@ -262,3 +262,20 @@ fn parse_csv(text: &str) -> Vec<Vec<Option<String>>> {
     }
     lines
 }
+
+#[test]
+fn an_arrow_message_carries_no_bytes_that_none_of_its_rows_stands_for() {
+    let long = |n: usize| format!("a text too long to stand in the view itself, number {n}");
+    let page = StringViewArray::from_iter_values((0..100_000).map(long));
+    let passed = batch(vec![("text", Arc::new(page.slice(40_000, 3)) as ArrayRef)]);
+    let (chunks, error) = chunks(answer(vec![passed], Ok(outcome(3, false))), Encoding::Arrow);
+    assert_eq!(error, None);
+    let bytes = chunks.concat();
+    assert!(bytes.len() < 4096, "three texts took {} bytes", bytes.len());
+    let read: Vec<RecordBatch> =
+        StreamReader::try_new(bytes.as_slice(), None).expect("a stream").map(|batch| batch.expect("rows")).collect();
+    assert_eq!(
+        read[0].column(0).as_ref(),
+        &StringViewArray::from_iter_values((40_000..40_003).map(long)) as &dyn arrow::array::Array
+    );
+}
