@@ -1,18 +1,20 @@
 //! Writes the log that `fixtures/layout-N` keeps: `cargo run --release -p stream --example fixture -- DIR`. To be run once
-//! per layout, never again for one that was released.
+//! per layout, never again for one that was released. With `encrypted` behind DIR, a stream sealed with a key of 32 sevens.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{Millis, ShardId, SystemClock};
-use stream::{Batch, Compression, Log, RecordRef, Stream, StreamSettings};
+use stream::{Batch, Compression, Faults, Keyring, Log, RecordRef, Stream, StreamSettings};
 
 #[tokio::main]
 async fn main() {
     let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "fixture".to_owned()));
-    let log = Log::open(&dir, Arc::new(SystemClock)).unwrap();
-    let settings = StreamSettings { shards: 2, segment_bytes: 2000, ..StreamSettings::default() };
+    let encryption = std::env::args().nth(2).as_deref() == Some("encrypted");
+    let keys = encryption.then(|| Keyring::new(&[7; 32]));
+    let log = Log::open_with_keys(&dir, Arc::new(SystemClock), Faults::default(), keys).unwrap();
+    let settings = StreamSettings { shards: 2, segment_bytes: 2000, encryption, ..StreamSettings::default() };
     let stream = log.ensure("clicks", &settings).unwrap();
     for shard in 0..2 {
         fill(&stream, shard).await;

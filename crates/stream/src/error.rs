@@ -7,6 +7,7 @@ use base::{ErrorKind, Offset, ShardId};
 
 use crate::batch::Damage;
 use crate::range::HashRange;
+use crate::seal::KeyId;
 
 /// Opening the log or a stream failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,12 @@ pub enum OpenError {
         /// The stream.
         name: String,
     },
+    /// Encryption was asked for, and the log was opened without a key.
+    #[error("stream {name} cannot be encrypted: no key was given. Start with a key file, or without encryption")]
+    NoKey {
+        /// The stream.
+        name: String,
+    },
     /// Changing the number of shards failed.
     #[error("stream {name}: {source}")]
     Reshard {
@@ -92,7 +99,7 @@ impl OpenError {
             Self::Locked { .. } | Self::Exists { .. } => ErrorKind::Conflict,
             Self::Deleted { .. } => ErrorKind::NotFound,
             Self::Reshard { source, .. } => source.kind(),
-            Self::Name { .. } | Self::Settings { .. } => ErrorKind::Invalid,
+            Self::Name { .. } | Self::Settings { .. } | Self::NoKey { .. } => ErrorKind::Invalid,
             Self::Metadata { .. } => ErrorKind::Corrupt,
         }
     }
@@ -255,6 +262,9 @@ pub enum AppendError {
         /// The stream's limit.
         max: usize,
     },
+    /// The stream is to be encrypted, and the log was opened without a key.
+    #[error("the stream is encrypted and no key was given: start with the key file; nothing is written in the clear")]
+    NoKey,
     /// The disk has no room. Appends go on as soon as there is.
     #[error("the disk is full ({why}): make room, or lower retention; nothing of this batch was kept")]
     Full {
@@ -287,6 +297,7 @@ impl AppendError {
             Self::NoShard { .. } | Self::Deleted => ErrorKind::NotFound,
             Self::ShardClosed { .. } => ErrorKind::Conflict,
             Self::RecordTooLarge { .. } => ErrorKind::Invalid,
+            Self::NoKey => ErrorKind::Unavailable,
             Self::Full { .. } => ErrorKind::Full,
             Self::Poisoned { .. } => ErrorKind::Poisoned,
             Self::Corrupt(_) => ErrorKind::Corrupt,
@@ -341,6 +352,18 @@ pub enum FetchError {
         /// The offset that the next record will get.
         end: Offset,
     },
+    /// The records there are encrypted with a key that was not given.
+    #[error(
+        "the records of {segment} at offset {offset} are encrypted with the key {key}, which was not given: add it to the key file"
+    )]
+    NoKey {
+        /// The file.
+        segment: String,
+        /// The first offset that cannot be served.
+        offset: Offset,
+        /// Which key.
+        key: KeyId,
+    },
     /// The bytes there are damaged.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
@@ -362,7 +385,7 @@ impl FetchError {
             Self::NoShard { .. } | Self::Deleted | Self::Removed { .. } => ErrorKind::NotFound,
             Self::Beyond { .. } => ErrorKind::Invalid,
             Self::Corrupt(_) => ErrorKind::Corrupt,
-            Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Io { .. } | Self::NoKey { .. } => ErrorKind::Unavailable,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::error::{Corrupt, FetchError};
 use crate::index::Summary;
 use crate::limit::FETCH_BYTES_MAX;
 use crate::scan::{Scanner, expect_offset};
+use crate::seal::{KeyId, NotOpened};
 use crate::segment::{self, OpenSegment};
 use crate::shard::{Shard, View, segment_name};
 
@@ -82,7 +83,7 @@ impl Fetched {
         self.next.since(self.from) as usize
     }
 
-    /// Bytes read for it, without those that decompression made.
+    /// Bytes read for it, with headers and encryption, without those that decompression made.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len()
@@ -155,13 +156,43 @@ impl Shard {
             if header.max_timestamp < time.0 {
                 continue;
             }
-            let inflated = inflate(header.codec(), &batch[HEADER_BYTES..]).map_err(damaged)?;
-            for record in Records::new(&header, inflated.as_deref().unwrap_or(&batch[HEADER_BYTES..])) {
+            let mut opened = Vec::new();
+            let records = if header.is_encrypted() {
+                opened.extend_from_slice(batch);
+                let length = self.plain(&header, &mut opened);
+                let length = length.map_err(|why| self.not_opened(why, place.base, position, &header))?;
+                &opened[HEADER_BYTES..HEADER_BYTES + length]
+            } else {
+                &batch[HEADER_BYTES..]
+            };
+            let inflated = inflate(header.codec(), records).map_err(damaged)?;
+            for record in Records::new(&header, inflated.as_deref().unwrap_or(records)) {
                 let record = record.map_err(damaged)?;
                 if record.timestamp >= time {
                     return Ok(record.offset);
                 }
             }
+        }
+    }
+
+    /// Opens the records of a whole batch in place, if they are sealed; returns their bytes.
+    fn plain(&self, header: &Header, batch: &mut [u8]) -> Result<usize, NotOpened> {
+        let (front, records) = batch.split_at_mut(HEADER_BYTES);
+        if !header.is_encrypted() {
+            return Ok(records.len());
+        }
+        match &self.seal {
+            Some(seal) => seal.open(front, records),
+            None => Err(NotOpened::NoKey(KeyId::of_sealed(records))),
+        }
+    }
+
+    fn not_opened(&self, why: NotOpened, base: u64, position: u64, header: &Header) -> FetchError {
+        match why {
+            NotOpened::NoKey(key) => {
+                FetchError::NoKey { segment: segment_name(&self.dir, base), offset: Offset(header.base_offset), key }
+            }
+            NotOpened::Damage(damage) => self.corrupt(base, position, header.base_offset, damage).into(),
         }
     }
 
@@ -228,6 +259,10 @@ impl Shard {
             }
             let begin = (position - window.at) as usize;
             let records = begin + HEADER_BYTES..begin + header.bytes;
+            let within = &mut window.bytes[begin..records.end];
+            let length =
+                self.plain(&header, within).map_err(|why| self.not_opened(why, place.base, position, &header))?;
+            let records = records.start..records.start + length;
             let piece = Piece {
                 header,
                 position,

@@ -20,6 +20,7 @@ use crate::fault::Faults;
 use crate::limit::COMMITTERS;
 use crate::retention::{SteadyClock, Swept};
 use crate::scale::Scaled;
+use crate::seal::Keyring;
 use crate::settings::StreamSettings;
 use crate::shard::Surroundings;
 use crate::store;
@@ -56,12 +57,26 @@ impl Log {
         Self::open_with(dir, clock, Faults::default())
     }
 
+    /// Like [`Log::open`], with master keys for streams that are encrypted. Without any, what was encrypted is refused on
+    /// reading, and nothing is appended to a stream that is to be.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_with_keys(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        faults: Faults,
+        keys: Option<Keyring>,
+    ) -> Result<Arc<Self>, OpenError> {
+        Self::open_whole(Arc::new(RealDisk), dir, clock, faults, COMMITTERS, keys)
+    }
+
     /// Like [`Log::open`], with planted bugs: only for testing the tests.
     ///
     /// # Errors
     /// As [`Log::open`].
     pub fn open_with(dir: &Path, clock: Arc<dyn Clock>, faults: Faults) -> Result<Arc<Self>, OpenError> {
-        Self::open_on(Arc::new(RealDisk), dir, clock, faults, COMMITTERS)
+        Self::open_with_keys(dir, clock, faults, None)
     }
 
     /// Like [`Log::open_with`], on any disk and with so many threads that commit: for simulations. Without any, what
@@ -76,6 +91,17 @@ impl Log {
         faults: Faults,
         committers: usize,
     ) -> Result<Arc<Self>, OpenError> {
+        Self::open_whole(disk, dir, clock, faults, committers, None)
+    }
+
+    fn open_whole(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        faults: Faults,
+        committers: usize,
+        keys: Option<Keyring>,
+    ) -> Result<Arc<Self>, OpenError> {
         let dir = std::path::absolute(dir).map_err(OpenError::io("finding", dir))?.join(FOLDER);
         store::create_dirs(&*disk, &dir).map_err(OpenError::io("making", &dir))?;
         let path = dir.join(LOCK_FILE);
@@ -86,7 +112,7 @@ impl Log {
         let committers = Committers::start(committers).map_err(OpenError::io("starting threads for", &dir))?;
         let log = Self {
             ground: Ground {
-                around: Surroundings { disk, clock, cache, budget, faults },
+                around: Surroundings { disk, clock, cache, budget, faults, keys: keys.map(Arc::new) },
                 committers,
                 numbers: Arc::new(AtomicU64::new(0)),
             },
@@ -120,7 +146,7 @@ impl Log {
     /// # Errors
     /// A wrong name or setting, shards that cannot be changed, or the disk.
     pub fn ensure(&self, name: &str, settings: &StreamSettings) -> Result<Arc<Stream>, OpenError> {
-        check(name, settings)?;
+        self.check(name, settings)?;
         let _naming = self.naming.lock();
         if self.streams.read().closed {
             return Err(OpenError::Closed);
@@ -136,12 +162,25 @@ impl Log {
     /// # Errors
     /// [`OpenError::Exists`], a wrong name or setting, or the disk.
     pub fn create(&self, name: &str, settings: &StreamSettings) -> Result<Arc<Stream>, OpenError> {
-        check(name, settings)?;
+        self.check(name, settings)?;
         let _naming = self.naming.lock();
         if self.stream(name).is_some() {
             return Err(OpenError::Exists { name: name.to_owned() });
         }
         self.make(name, settings, false)
+    }
+
+    fn check(&self, name: &str, settings: &StreamSettings) -> Result<(), OpenError> {
+        if !is_name(name) {
+            return Err(OpenError::Name { name: name.to_owned() });
+        }
+        if let Some(what) = settings.problem() {
+            return Err(OpenError::Settings { name: name.to_owned(), what });
+        }
+        if settings.encryption && self.ground.around.keys.is_none() {
+            return Err(OpenError::NoKey { name: name.to_owned() });
+        }
+        Ok(())
     }
 
     fn make(&self, name: &str, settings: &StreamSettings, declared: bool) -> Result<Arc<Stream>, OpenError> {
@@ -253,16 +292,6 @@ impl Drop for Log {
 impl Measured for Log {
     fn measure(&self, samples: &mut Vec<Sample>) {
         self.streams().iter().for_each(|stream| stream.measure(samples));
-    }
-}
-
-fn check(name: &str, settings: &StreamSettings) -> Result<(), OpenError> {
-    if !is_name(name) {
-        return Err(OpenError::Name { name: name.to_owned() });
-    }
-    match settings.problem() {
-        Some(what) => Err(OpenError::Settings { name: name.to_owned(), what }),
-        None => Ok(()),
     }
 }
 

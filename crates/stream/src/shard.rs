@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base::{Clock, Offset, ShardId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::batch::Damage;
 use crate::cache::{SegmentCache, SegmentKey};
@@ -21,6 +22,7 @@ use crate::range::HashRange;
 use crate::recovery::{self, Decision};
 use crate::scale::Spread;
 use crate::scan;
+use crate::seal::{Keyring, Seal};
 use crate::segment::{self, log_name, log_path};
 use crate::store::{self, Sealed};
 use crate::topology::ShardInfo;
@@ -56,6 +58,7 @@ pub(crate) struct Surroundings {
     pub(crate) cache: Arc<SegmentCache>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) faults: Faults,
+    pub(crate) keys: Option<Arc<Keyring>>,
 }
 
 /// The durable end, for those who wait.
@@ -83,6 +86,8 @@ pub(crate) struct Shard {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) meter: Meter,
     pub(crate) spread: Spread,
+    /// Encrypts and decrypts; `None` without a key.
+    pub(crate) seal: Option<Seal>,
     range: HashRange,
     noticed: Mutex<Option<Corrupt>>,
 }
@@ -157,10 +162,12 @@ impl Shard {
         info: &ShardInfo,
         number: u64,
         dir: PathBuf,
-        salt: u32,
+        uuid: Uuid,
         around: Surroundings,
         counts: Arc<StreamCounts>,
     ) -> Result<Self, OpenError> {
+        let salt = crc32c::crc32c(uuid.as_bytes());
+        let seal = around.keys.as_ref().map(|keys| Seal::new(uuid, info.id, Arc::clone(keys)));
         let closed = info.closed.map(|closing| closing.end.0);
         let opening = Opening { dir: &dir, salt, closed, around: &around, counts: &counts };
         let mut view = opening.view()?;
@@ -183,6 +190,7 @@ impl Shard {
             view: RwLock::new(view),
             meter: Meter::new(around.clock.now()),
             spread: Spread::default(),
+            seal,
             range: info.range,
             noticed: Mutex::new(None),
             around,

@@ -111,9 +111,8 @@ impl Ground {
         counts: &Arc<StreamCounts>,
     ) -> Result<Arc<Shard>, OpenError> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let salt = crc32c::crc32c(uuid.as_bytes());
         let folder = stream.join(info.id.0.to_string());
-        Shard::open(info, number, folder, salt, self.around.clone(), Arc::clone(counts)).map(Arc::new)
+        Shard::open(info, number, folder, uuid, self.around.clone(), Arc::clone(counts)).map(Arc::new)
     }
 }
 
@@ -241,6 +240,9 @@ impl Stream {
     /// # Errors
     /// Nothing was changed: the log has no key, or the disk.
     pub fn set_encryption(&self, encryption: bool) -> Result<(), OpenError> {
+        if encryption && self.ground.around.keys.is_none() {
+            return Err(OpenError::NoKey { name: self.name.clone() });
+        }
         self.set(|settings| settings.encryption = encryption)
     }
 
@@ -392,17 +394,20 @@ impl Stream {
     pub(crate) fn enqueue(
         &self,
         shard: ShardId,
-        batch: Batch,
+        mut batch: Batch,
     ) -> Result<oneshot::Receiver<Result<Range<Offset>, AppendError>>, AppendError> {
-        let (shard, segment_bytes, max) = {
+        let (shard, segment_bytes, max, encryption) = {
             let shape = self.shape.read();
             let found = shape.shards.get(&shard.0).ok_or_else(|| self.no_shard_to_append(shard))?;
             let settings = &shape.metadata.settings;
-            (Arc::clone(found), settings.segment_bytes, settings.record_bytes_max as usize)
+            (Arc::clone(found), settings.segment_bytes, settings.record_bytes_max as usize, settings.encryption)
         };
         let found = batch.largest();
         if found > max {
             return Err(AppendError::RecordTooLarge { found, max });
+        }
+        if encryption {
+            shard.seal.as_ref().ok_or(AppendError::NoKey)?.seal(&mut batch);
         }
         let (answer, schedule) = shard.enqueue(batch)?;
         if schedule {

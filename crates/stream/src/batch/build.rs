@@ -4,7 +4,7 @@ use base::Millis;
 use base::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, KEY_BYTES_MAX};
 
 use super::compress::{Compression, inflate};
-use super::header::{self, HEADER_BYTES, Header};
+use super::header::{self, Damage, HEADER_BYTES, Header};
 use super::read::Records;
 use crate::error::BatchError;
 use crate::limit::{HEADERS_BYTES_MAX, HEADERS_MAX, RECORD_BYTES_POSSIBLE};
@@ -172,6 +172,9 @@ impl Batch {
         }
         let header = Header::parse(&bytes).map_err(BatchError::Malformed)?;
         header::verify_crc(&bytes, &header).map_err(BatchError::Malformed)?;
+        if header.is_encrypted() {
+            return Err(BatchError::Malformed(Damage::Encrypted));
+        }
         let inflated = inflate(header.codec(), &bytes[HEADER_BYTES..]).map_err(BatchError::Malformed)?;
         let mut ordered = true;
         let mut last = i64::MIN;
@@ -219,6 +222,15 @@ impl Batch {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Has `seal` change the records in place and say what follows them, about `more` bytes.
+    pub(crate) fn seal_records(&mut self, more: usize, seal: impl FnOnce(&mut [u8], &mut Vec<u8>)) {
+        let mut trailer = Vec::with_capacity(more);
+        seal(&mut self.bytes[HEADER_BYTES..], &mut trailer);
+        self.bytes.extend_from_slice(&trailer);
+        header::set_encrypted(&mut self.bytes);
+        header::seal(&mut self.bytes);
     }
 
     /// Gives the batch its place. `last` is the greatest arrival time of the shard so far: if any record here is

@@ -12,6 +12,8 @@ const MAGIC: u8 = 2;
 
 const CODEC_MASK: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 0b1000;
+/// Ours: unused in the published format, whose attributes end at bit 6.
+const ENCRYPTED: i16 = 1 << 14;
 
 /// What is wrong with bytes that should be a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +66,12 @@ pub enum Damage {
     /// The compressed bytes do not inflate, or to too much.
     #[error("decompressing failed: {0}")]
     Inflate(String),
+    /// The records are sealed, and not for this place: another shard's, or changed.
+    #[error("the encrypted records do not open: they belong to another shard, or were changed")]
+    Sealed,
+    /// A batch from outside claims to be encrypted by this log.
+    #[error("the batch claims to be encrypted: expected records that can be read")]
+    Encrypted,
     /// A record within the batch is malformed, although the CRC is right.
     #[error("record {index} of the batch is malformed")]
     Record {
@@ -184,6 +192,16 @@ impl Header {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
+    /// Whether the records are sealed.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.attributes & ENCRYPTED != 0
+    }
+
+    /// The attributes as they were before the log placed the batch, and before it was sealed.
+    pub(crate) fn fixed_attributes(header: &[u8; HEADER_BYTES]) -> i16 {
+        i16_at(header, 21) & !(LOG_APPEND_TIME | ENCRYPTED)
+    }
+
     /// The arrival time of the first record.
     pub(crate) fn first_timestamp(&self) -> i64 {
         if self.is_log_append_time() { self.max_timestamp } else { self.base_timestamp }
@@ -202,6 +220,14 @@ pub(crate) fn set_log_append_time(batch: &mut [u8], timestamp: i64) {
     let attributes = i16::from_be_bytes([batch[21], batch[22]]) | LOG_APPEND_TIME;
     batch[21..23].copy_from_slice(&attributes.to_be_bytes());
     batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
+}
+
+/// Notes that the records of a whole batch are sealed, and how long it is now. The CRC must be sealed anew.
+pub(crate) fn set_encrypted(batch: &mut [u8]) {
+    let attributes = i16::from_be_bytes([batch[21], batch[22]]) | ENCRYPTED;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    let length = (batch.len() - UNCOUNTED_BYTES) as i32;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
 }
 
 /// The CRC-32C that belongs into bytes 17 to 20 of a whole batch; of fewer than 61 bytes, 0.

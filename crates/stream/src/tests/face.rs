@@ -7,8 +7,8 @@ use base::{Clock, ErrorKind, Millis, Offset, ShardId, SystemClock};
 use parking_lot::Mutex;
 
 use crate::{
-    AppendError, Batch, Bounds, Compression, Faults, FetchError, HashRange, Log, RecordRef, ShardStatus, Stream,
-    StreamSettings,
+    AppendError, Batch, Bounds, Compression, Faults, FetchError, HashRange, Keyring, Log, RecordRef, ShardStatus,
+    Stream, StreamSettings,
 };
 
 const SHARD: ShardId = ShardId(0);
@@ -367,10 +367,22 @@ fn a_log_of_layout_2_opens() {
     assert_eq!(stream.note("consumers"), Some(b"{}".to_vec()));
 }
 
+/// Likewise, sealed with a key of 32 sevens.
+#[test]
+fn an_encrypted_log_of_layout_2_opens() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_log, stream) = open_fixture("layout-2-encrypted", dir.path());
+    assert!(stream.settings().encryption);
+    for shard in 0..3 {
+        check_fixture_shard(&stream, shard);
+    }
+}
+
 fn open_fixture(name: &str, dir: &Path) -> (Arc<Log>, Arc<Stream>) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
     copy(&fixture, dir);
-    let log = Log::open(dir, Arc::new(SystemClock)).expect("opens");
+    let keys = Some(Keyring::new(&[7; 32]));
+    let log = Log::open_with_keys(dir, Arc::new(SystemClock), Faults::default(), keys).expect("opens");
     let stream = log.stream("clicks").expect("is found");
     assert_eq!(stream.uuid().to_string(), std::fs::read_to_string(fixture.join("uuid.txt")).expect("reads").trim());
     (log, stream)

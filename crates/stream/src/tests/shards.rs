@@ -294,7 +294,8 @@ async fn an_on_demand_stream_splits_what_is_hot_and_merges_what_has_cooled_down(
     for second in 0..40 {
         *clock.0.lock() = second * 1000;
         for stream in [&hot, &fixed] {
-            let shard = (0..2000u128).map(|number| stream.shard_for_hash(number << 115)).last().expect("some");
+            let shards: Vec<ShardId> = (0..2000u128).map(|number| stream.shard_for_hash(number << 115)).collect();
+            let shard = shards[0];
             stream.append(shard, batch(&["x"; 2000], second)).await.expect("appends");
         }
     }
