@@ -23,6 +23,8 @@ pub mod collect;
 mod counts;
 mod edge;
 mod firehose;
+#[doc(hidden)]
+pub mod fuzz;
 mod kinesis;
 mod origin;
 mod request_log;

@@ -11,33 +11,33 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use crate::kinesis::wire::append_base64;
 
 /// Records of one delivery: each costs four bytes beside its own.
-pub(super) const RECORDS_MAX: usize = 500_000;
+pub(crate) const RECORDS_MAX: usize = 500_000;
 
 /// A delivery, read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     #[serde(rename = "requestId")]
-    pub(super) request_id: Option<String>,
-    pub(super) timestamp: Option<i64>,
-    pub(super) records: Option<Records>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) records: Option<Records>,
 }
 
 /// Records one after the other.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Records {
+pub(crate) struct Records {
     bytes: Vec<u8>,
     /// Where each ends.
     ends: Vec<u32>,
 }
 
 impl Records {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// The records of that range of numbers.
-    pub(super) fn range(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> + Clone {
+    pub(crate) fn range(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> + Clone {
         range.map(|number| self.get(number))
     }
 
@@ -47,7 +47,7 @@ impl Records {
     }
 
     /// The number up to which records from `from` on are one batch of at most so many records and bytes, at least one.
-    pub(super) fn chunk_end(&self, from: usize, records_max: usize, bytes_max: usize) -> usize {
+    pub(crate) fn chunk_end(&self, from: usize, records_max: usize, bytes_max: usize) -> usize {
         let mut bytes = 0;
         let within = (from..self.len()).take(records_max).take_while(|number| {
             bytes += self.get(*number).len();
@@ -57,7 +57,7 @@ impl Records {
     }
 
     /// Each line as a record of its own, without its end; empty lines are none.
-    pub(super) fn lines(&self) -> Self {
+    pub(crate) fn lines(&self) -> Self {
         let mut lines = Self { bytes: Vec::with_capacity(self.bytes.len()), ends: Vec::with_capacity(self.len()) };
         for line in self.range(0..self.len()).flat_map(|record| record.split(|byte| *byte == b'\n')) {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -108,6 +108,6 @@ impl<'de> Deserialize<'de> for Records {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub(super) fn parse(body: &[u8]) -> Result<Delivery, String> {
+pub(crate) fn parse(body: &[u8]) -> Result<Delivery, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }

@@ -10,7 +10,7 @@
 //! A delivery stream here is a stream that tables read from, under its own name or a table's. What becomes of its
 //! records stands in the file, so operations that would change it are answered with what to write there.
 
-mod body;
+pub(crate) mod body;
 mod counts;
 mod delivery;
 mod operation;

@@ -2,8 +2,6 @@
 
 use std::io;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -11,10 +9,7 @@ use serde_json::ser::Formatter;
 
 use super::Unreadable;
 use super::member::Typed;
-
-/// Base64 is written in pieces of this many bytes (a multiple of three, so that only the last is padded): no copy of a
-/// large blob is made.
-const PIECE: usize = 3 * 1024;
+use super::text::write_base64;
 
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -42,12 +37,8 @@ struct WithBase64;
 
 impl Formatter for WithBase64 {
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, bytes: &[u8]) -> io::Result<()> {
-        let mut text = [0; PIECE / 3 * 4];
         writer.write_all(b"\"")?;
-        for piece in bytes.chunks(PIECE) {
-            let length = BASE64_STANDARD.encode_slice(piece, &mut text).map_err(io::Error::other)?;
-            writer.write_all(&text[..length])?;
-        }
+        write_base64(writer, bytes)?;
         writer.write_all(b"\"")
     }
 }

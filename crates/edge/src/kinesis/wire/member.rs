@@ -5,13 +5,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::LazyLock;
 
-use base64::Engine as _;
-use base64::engine::{Simd, general_purpose};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
+use super::text::append_base64;
 use super::value::TIMESTAMP;
 
 /// The text for a body that is something, but no map.
@@ -216,33 +214,6 @@ fn blob<E: Error>(text: &str) -> Result<Vec<u8>, E> {
     let mut bytes = Vec::new();
     append_base64(text, &mut bytes).map_err(E::custom)?;
     Ok(bytes)
-}
-
-/// Decodes base64 onto the end of `bytes`.
-///
-/// # Errors
-/// The service's texts for what is none.
-pub(crate) fn append_base64(text: &str, bytes: &mut Vec<u8>) -> Result<(), String> {
-    /// Chosen once by what the processor can do.
-    static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(general_purpose::PAD));
-    /// Characters of a wrong text that are told back.
-    const SHOWN_CHARS_MAX: usize = 64;
-    if BASE64.decode_vec(text, bytes).is_ok() {
-        return Ok(());
-    }
-    let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-    let no_base64 = |(at, char): &(usize, char)| match char {
-        '=' => text[at + 1..].chars().next().is_some_and(|next| next != '='),
-        char => !(char.is_ascii_alphanumeric() || matches!(char, '+' | '/')),
-    };
-    let why = if !text.len().is_multiple_of(4) {
-        format!("Base64 encoded length is expected a multiple of 4 bytes but found: {}", text.len())
-    } else if let Some((_, char)) = text.char_indices().find(no_base64) {
-        format!("Invalid Base64 character: '{char}'")
-    } else {
-        "Invalid last non-pad Base64 character dectected".to_owned()
-    };
-    Err(format!("'{shown}' can not be converted to a Blob: {why}"))
 }
 
 /// An empty list or map.

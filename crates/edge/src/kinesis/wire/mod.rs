@@ -30,6 +30,7 @@ mod json;
 mod member;
 #[cfg(test)]
 mod tests;
+mod text;
 mod value;
 
 use axum::body::Body;
@@ -40,7 +41,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use error::{Form, ServiceError};
-pub(crate) use member::append_base64;
+pub(crate) use text::append_base64;
 pub(crate) use value::{Blob, Timestamp};
 
 /// How the bodies of a request and of its answer are written.

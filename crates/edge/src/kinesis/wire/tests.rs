@@ -212,9 +212,8 @@ fn five_hundred_records_are_read_in_about_a_millisecond() {
         };
         let read = best(&|| drop(std::hint::black_box(decode::<Input>(protocol, &body).expect("reads"))));
         let written = best(&|| drop(std::hint::black_box(encode(protocol, &input))));
-        println!("{protocol:?}: {} bytes read in {read:?}, written in {written:?}", body.len());
-        // Some thirty times what it takes, so that a busy machine fails no build.
-        assert!(read.as_millis() < 50, "{protocol:?} {read:?}");
+        // Some hundred times what it takes on an idle machine, so that a busy one fails no build.
+        assert!((read + written).as_millis() < 50, "{protocol:?}: read in {read:?}, written in {written:?}");
     }
 }
 
