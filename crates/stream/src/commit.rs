@@ -21,6 +21,7 @@ use crate::limit::{
     SHARD_QUEUE_BYTES_MAX,
 };
 use crate::recovery::leader_epoch;
+use crate::retention::Now;
 use crate::segment::{self, OpenSegment, log_path};
 use crate::shard::{Active, Closed, End, Shard};
 
@@ -328,7 +329,7 @@ impl Shard {
         let file = self.create_segment(base)?;
         self.save_index();
         let mut view = self.view.write();
-        let active = Active { file: Arc::clone(&file), index: Index::empty(base) };
+        let active = Active { file: Arc::clone(&file), index: Index::empty(base), seen: None };
         if let Some(full) = view.active.replace(active) {
             view.closed.push_back(Closed::new(full.index.summary));
             if let Err(error) = full.file.truncate(full.index.summary.bytes) {
@@ -406,12 +407,16 @@ impl Shard {
         }
     }
 
-    /// Begins a new segment if the first record of this one arrived before `time`, so that retention can have it.
-    pub(crate) fn roll_if_older(&self, time: i64) {
+    /// Begins a new segment if the first record of this one arrived more than `age` milliseconds ago, so that retention can
+    /// have it.
+    pub(crate) fn roll_if_older(&self, at: Now, age: i64) {
         let mut writer = self.writer.lock();
-        let old = |active: &Active| active.index.summary.times.is_some_and(|(first, _)| first < time);
-        let due = self.view.read().active.as_ref().is_some_and(old) && self.queue.lock().refused.is_none();
-        if !due {
+        let old = self.view.write().active.as_mut().is_some_and(|active| {
+            let Some((first, _)) = active.index.summary.times else { return false };
+            let seen = *active.seen.get_or_insert(at.elapsed);
+            at.aged_from(first, seen) < at.time.0.saturating_sub(age)
+        });
+        if !old || self.queue.lock().refused.is_some() {
             return;
         }
         match self.roll(&mut writer) {

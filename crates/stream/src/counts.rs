@@ -32,6 +32,8 @@ pub(crate) struct StreamCounts {
     pub(crate) refused_changes: Counter,
     /// Closed shards taken off the list after their retention.
     pub(crate) removed_shards: Counter,
+    /// What opening found and did.
+    pub(crate) recovered: Recovered,
     /// Bytes waiting to be written now.
     pub(crate) waiting_bytes: Gauge,
     /// Duration of writing one group.
@@ -40,9 +42,52 @@ pub(crate) struct StreamCounts {
     pub(crate) sync: Histogram,
 }
 
+/// The ways of recovery taken when a stream was opened. A simulation that misses one of them has shown nothing about it.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// Last segments that were whole.
+    pub(crate) kept: Counter,
+    /// Last segments with an un-synced end, which was cut.
+    pub(crate) cut: Counter,
+    /// Shards with damage.
+    pub(crate) stopped: Counter,
+    /// Last groups written once more, because nothing vouched for their sync.
+    pub(crate) rewritten: Counter,
+    /// Folders synced, because nothing vouched for the name of the last segment.
+    pub(crate) name_synced: Counter,
+    /// Indexes of closed segments made anew.
+    pub(crate) index_rebuilt: Counter,
+    /// Files removed that a crash had left half written.
+    pub(crate) unfinished_removed: Counter,
+    /// Segments removed that retention had begun to remove.
+    pub(crate) removal_finished: Counter,
+    /// Folders removed of shards whose retention was over.
+    pub(crate) shard_removal_finished: Counter,
+}
+
+impl Recovered {
+    fn measure(&self, stream: &str, samples: &mut Vec<Sample>) {
+        for (how, counter) in [
+            ("kept", &self.kept),
+            ("cut", &self.cut),
+            ("stopped", &self.stopped),
+            ("rewritten", &self.rewritten),
+            ("name_synced", &self.name_synced),
+            ("index_rebuilt", &self.index_rebuilt),
+            ("unfinished_removed", &self.unfinished_removed),
+            ("removal_finished", &self.removal_finished),
+            ("shard_removal_finished", &self.shard_removal_finished),
+        ] {
+            let labels = [("stream", stream), ("how", how)];
+            samples.push(Sample::new("riverrun_stream_recovered_total", &labels, counter.get()));
+        }
+    }
+}
+
 impl StreamCounts {
     pub(crate) fn measure(&self, stream: &str, samples: &mut Vec<Sample>) {
         let labels = [("stream", stream)];
+        self.recovered.measure(stream, samples);
         let counters = [
             ("riverrun_stream_appended_records_total", &self.appended_records),
             ("riverrun_stream_appended_batches_total", &self.appended_batches),

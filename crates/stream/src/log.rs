@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use base::limits::NAME_CHARS_MAX;
-use base::{Clock, Measured, Sample};
+use base::{Clock, Measured, Millis, Sample};
 use parking_lot::{Mutex, RwLock};
 
 use crate::cache::SegmentCache;
@@ -18,7 +18,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::fault::Faults;
 use crate::limit::COMMITTERS;
-use crate::retention::{SteadyClock, Swept};
+use crate::retention::{self, Now, SteadyClock, Swept};
 use crate::scale::Scaled;
 use crate::seal::Keyring;
 use crate::settings::StreamSettings;
@@ -107,7 +107,7 @@ impl Log {
         let path = dir.join(LOCK_FILE);
         let lock = disk.lock(&path).map_err(OpenError::io("locking", &path))?;
         let lock = Some(lock.ok_or(OpenError::Locked { path })?);
-        let steady = Mutex::new((SteadyClock::new(clock.now()), Instant::now()));
+        let steady = Mutex::new((SteadyClock::new(clock.now(), None), Instant::now()));
         let (cache, budget) = (Arc::new(SegmentCache::default()), Arc::new(Budget::default()));
         let committers = Committers::start(committers).map_err(OpenError::io("starting threads for", &dir))?;
         let log = Self {
@@ -122,6 +122,9 @@ impl Log {
             dir,
         };
         log.recover()?;
+        let arrived = || log.streams().iter().filter_map(|stream| stream.last_timestamp()).max().map(Millis);
+        let last = retention::load_clock(&*log.ground.around.disk, &log.dir).or_else(arrived);
+        log.steady.lock().0 = SteadyClock::new(log.ground.around.clock.now(), last);
         Ok(Arc::new(log))
     }
 
@@ -241,7 +244,11 @@ impl Log {
 
     /// Like [`Log::sweep`], told how much time has really passed since the last call: for simulations.
     pub fn sweep_after(&self, passed: Duration) -> Swept {
-        let now = self.steady.lock().0.now(self.ground.around.clock.now(), passed);
+        let now = {
+            let (steady, _) = &mut *self.steady.lock();
+            Now { time: steady.now(self.ground.around.clock.now(), passed), elapsed: steady.elapsed() }
+        };
+        retention::save_clock(&*self.ground.around.disk, &self.dir, now.time);
         let mut swept = Swept::default();
         for stream in self.streams() {
             swept += stream.sweep(now);

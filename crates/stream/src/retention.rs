@@ -1,9 +1,12 @@
 //! Retention: which closed segments may go. Decided from facts alone; whole segments only, oldest first.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base::{Millis, Offset};
 
+use crate::disk::Disk;
+use crate::error::is_full;
 use crate::segment;
 use crate::shard::{Shard, StartFile, start_path};
 use crate::store::{self, Sealed};
@@ -75,17 +78,50 @@ pub(crate) fn decide(
 #[derive(Debug)]
 pub(crate) struct SteadyClock {
     believed: Millis,
+    /// How much time has really passed since the log was opened.
+    elapsed: Duration,
     /// How long the wall clock has been ahead, in step with the time that passes.
     ahead: Duration,
     last_wall: Millis,
+}
+
+/// The time of a sweep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// By the clock, as far as it is believed.
+    pub(crate) time: Millis,
+    /// What has really passed since the log was opened.
+    pub(crate) elapsed: Duration,
+}
+
+impl Now {
+    /// From when on something counts that says it is of `time`, and was first `seen` when so much had passed. A time that
+    /// lies in the future is the work of a clock that was wrong: that it was seen so long ago is certain all the same. The
+    /// other way round, a clock that is behind now makes nothing older.
+    pub(crate) fn aged_from(&self, time: i64, seen: Duration) -> i64 {
+        let since = i64::try_from(self.elapsed.saturating_sub(seen).as_millis()).unwrap_or(i64::MAX);
+        time.min(self.time.0.saturating_sub(since))
+    }
 }
 
 const BELIEVE_AFTER: Duration = Duration::from_secs(3600);
 const STEP_SLACK_MS: i64 = 60_000;
 
 impl SteadyClock {
-    pub(crate) fn new(wall: Millis) -> Self {
-        Self { believed: wall, ahead: Duration::ZERO, last_wall: wall }
+    /// `last` is what was believed before, or when the latest record arrived. A machine that starts with a wrong clock must
+    /// not delete by it at once.
+    pub(crate) fn new(wall: Millis, last: Option<Millis>) -> Self {
+        Self {
+            believed: last.map_or(wall, |last| last.min(wall)),
+            elapsed: Duration::ZERO,
+            ahead: Duration::ZERO,
+            last_wall: wall,
+        }
+    }
+
+    /// How much time has really passed since the log was opened.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.elapsed
     }
 
     /// The time to go by, given the wall clock and how much time has really passed since the last call.
@@ -94,6 +130,7 @@ impl SteadyClock {
         let expected = self.believed.plus_ms(passed_ms);
         let in_step = wall.since(self.last_wall.plus_ms(passed_ms)).abs() <= STEP_SLACK_MS;
         self.last_wall = wall;
+        self.elapsed += passed;
         if wall.since(expected) <= STEP_SLACK_MS {
             (self.believed, self.ahead) = (wall, Duration::ZERO);
         } else {
@@ -104,13 +141,45 @@ impl SteadyClock {
     }
 }
 
+/// What the clock for deleting believed last, kept across restarts. Not synced: if a crash takes it, the time of the
+/// latest record stands in for it.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockFile {
+    believed_ms: i64,
+    crc32c: String,
+}
+
+impl Sealed for ClockFile {
+    fn crc(&mut self) -> &mut String {
+        &mut self.crc32c
+    }
+}
+
+const CLOCK_FILE: &str = ".clock";
+
+/// What was believed last, if that is known.
+pub(crate) fn load_clock(disk: &dyn Disk, dir: &Path) -> Option<Millis> {
+    let bytes = store::read(disk, &dir.join(CLOCK_FILE)).ok()??;
+    ClockFile::unseal(&bytes).ok().map(|file| Millis(file.believed_ms))
+}
+
+/// Keeps what is believed now.
+pub(crate) fn save_clock(disk: &dyn Disk, dir: &Path, believed: Millis) {
+    let file = ClockFile { believed_ms: believed.0, crc32c: String::new() }.seal();
+    if let Err(error) = store::replace(disk, &dir.join(CLOCK_FILE), &file) {
+        tracing::debug!(%error, "the time of this sweep could not be kept");
+    }
+}
+
 impl Shard {
-    /// The closed segments. A time that lies in the future is the work of a clock that was wrong: it counts from now.
-    pub(crate) fn candidates(&self, shard: usize, now: Millis) -> Vec<Candidate> {
+    /// The closed segments.
+    pub(crate) fn candidates(&self, shard: usize, at: Now) -> Vec<Candidate> {
         let mut view = self.view.write();
         let judge = |closed: &mut crate::shard::Closed| {
-            closed.aged_from = closed.aged_from.min(now.0);
-            Candidate { shard, aged_from: closed.aged_from, bytes: closed.summary.bytes }
+            let seen = *closed.seen.get_or_insert(at.elapsed);
+            let last = closed.summary.times.map_or(i64::MIN, |(_, last)| last);
+            Candidate { shard, aged_from: at.aged_from(last, seen), bytes: closed.summary.bytes }
         };
         view.closed.iter_mut().map(judge).collect()
     }
@@ -127,7 +196,14 @@ impl Shard {
         };
         let disk = &*self.around.disk;
         let note = StartFile { start, crc32c: String::new() }.seal();
-        store::replace_durably(disk, &start_path(&self.dir), &note)?;
+        match store::replace_durably(disk, &start_path(&self.dir), &note) {
+            // The note must come before the records go, and a full disk has no room for it: their indexes make it.
+            Err(error) if is_full(&error) => {
+                going.iter().try_for_each(|summary| segment::remove_index(disk, &self.dir, summary.base))?;
+                store::replace_durably(disk, &start_path(&self.dir), &note)?;
+            }
+            noted => noted?,
+        }
         {
             let mut view = self.view.write();
             view.start = start;
@@ -176,12 +252,14 @@ mod tests {
     #[test]
     fn a_jump_of_the_clock_ahead_deletes_nothing_and_going_on_is_not_stalled() {
         let minute = Duration::from_secs(60);
-        let mut steady = SteadyClock::new(Millis(0));
+        let mut steady = SteadyClock::new(Millis(0), None);
         assert_eq!(steady.now(Millis(60_000), minute), Millis(60_000));
         let year = 365 * DAY_MS;
         assert_eq!(steady.now(Millis(year), minute), Millis(120_000), "not believed");
         assert_eq!(steady.now(Millis(180_000), minute), Millis(180_000), "it was a mistake");
         assert_eq!(steady.now(Millis(180_000 - 3_600_000), minute), Millis(180_000 - 3_600_000), "back is harmless");
+        let mut started = SteadyClock::new(Millis(year), Some(Millis(7)));
+        assert_eq!(started.now(Millis(year + 60_000), minute), Millis(60_007), "not by a clock wrong from the start");
         let mut wall = year;
         let mut now = steady.now(Millis(wall), minute);
         for _ in 0..60 {

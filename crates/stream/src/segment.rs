@@ -74,6 +74,11 @@ pub(crate) fn open_closed(disk: &dyn Disk, dir: &Path, summary: Summary) -> io::
 /// Removes the files of a segment, the log first: an index without a log is never looked at.
 pub(crate) fn remove(disk: &dyn Disk, dir: &Path, base: u64) -> io::Result<()> {
     disk.remove(&log_path(dir, base))?;
+    remove_index(disk, dir, base)
+}
+
+/// Removes the indexes of a segment, as far as they are there: they can be made anew.
+pub(crate) fn remove_index(disk: &dyn Disk, dir: &Path, base: u64) -> io::Result<()> {
     for path in [index_path(dir, base), time_index_path(dir, base)] {
         match disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

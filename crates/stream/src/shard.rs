@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Clock, Offset, ShardId};
 use parking_lot::{Mutex, RwLock};
@@ -107,19 +108,21 @@ pub(crate) struct View {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Closed {
     pub(crate) summary: Summary,
-    /// From when on retention counts: the last arrival time, or when it was first seen to lie in the future.
-    pub(crate) aged_from: i64,
+    /// When retention first saw it, by the time that had passed since the log was opened.
+    pub(crate) seen: Option<Duration>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) index: Index,
+    /// When retention first saw a record in it, by the time that had passed since the log was opened.
+    pub(crate) seen: Option<Duration>,
 }
 
 impl Closed {
     pub(crate) fn new(summary: Summary) -> Self {
-        Self { summary, aged_from: summary.times.map_or(i64::MIN, |(_, last)| last) }
+        Self { summary, seen: None }
     }
 }
 
@@ -336,6 +339,7 @@ impl Opening<'_> {
     fn stop(&self, view: &mut View, base: u64, damage: Damage) {
         let position = view.closed.back().filter(|last| last.summary.base == base).map_or(0, |last| last.summary.bytes);
         let offset = Offset(view.end());
+        self.counts.recovered.stopped.inc();
         view.damage = Some(Corrupt { segment: segment_name(self.dir, base), position, offset, damage });
     }
 
@@ -354,16 +358,19 @@ impl Opening<'_> {
         for name in names.iter().filter(|name| name.ends_with(store::UNFINISHED)) {
             let path = self.dir.join(name);
             disk.remove(&path).map_err(OpenError::io("removing", &path))?;
+            self.counts.recovered.unfinished_removed.inc();
         }
         let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_log_name(name)).collect();
         bases.sort_unstable();
+        // Of a closed shard, retention takes the last segment, too; any of them may be left by a crash.
         let ended = start > 0 && self.closed == Some(start);
         let gone = bases.partition_point(|base| *base <= start).saturating_sub(usize::from(!ended));
-        if gone > 0 {
+        if gone > 0 || ended {
             disk.sync_dir(self.dir).map_err(OpenError::io("syncing", self.dir))?; // the new start before the old segments
         }
         for base in bases.drain(..gone) {
             segment::remove(disk, self.dir, base).map_err(OpenError::io("removing", &log_path(self.dir, base)))?;
+            self.counts.recovered.removal_finished.inc();
         }
         Ok(bases)
     }
@@ -391,6 +398,7 @@ impl Opening<'_> {
         if let Err(error) = segment::save_index(disk, self.dir, &index) {
             tracing::warn!(path = %path.display(), %error, "the rebuilt index could not be saved");
         }
+        self.counts.recovered.index_rebuilt.inc();
         Ok(Ok(()))
     }
 
@@ -424,19 +432,22 @@ impl Opening<'_> {
             Decision::Cut => {
                 file.truncate(whole).map_err(OpenError::io("cutting", &path))?;
                 self.counts.cut_bytes.add(facts.length - whole);
+                self.counts.recovered.cut.inc();
                 let (cut, kept) = (facts.length - whole, whole);
                 tracing::warn!(path = %path.display(), cut, kept, "cut the end, which was never synced");
             }
-            Decision::Keep => {}
+            Decision::Keep => self.counts.recovered.kept.inc(),
         }
         if facts.vouched == 0 {
             // Nothing tells that the name of this file was ever synced.
             disk.sync_dir(self.dir).map_err(OpenError::io("syncing", self.dir))?;
+            self.counts.recovered.name_synced.inc();
         }
         if facts.length > facts.vouched {
+            self.counts.recovered.rewritten.inc();
             rewrite(&*file, facts.last_group, whole).map_err(OpenError::io("syncing", &path))?;
         }
-        view.active = Some(Active { file, index: facts.whole });
+        view.active = Some(Active { file, index: facts.whole, seen: None });
         Ok(())
     }
 }

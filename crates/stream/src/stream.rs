@@ -22,7 +22,7 @@ use crate::heat::Heat;
 use crate::metadata::Metadata;
 use crate::partition::hash_of;
 use crate::range::HashRange;
-use crate::retention::{self, Swept};
+use crate::retention::{self, Now, Swept};
 use crate::settings::{RETENTION, StreamSettings};
 use crate::shard::{Bounds, Shard, ShardStatus, Surroundings};
 use crate::store;
@@ -136,13 +136,14 @@ impl Stream {
         let mut metadata = Metadata::new(ground.around.clock.now(), settings);
         metadata.declared = declared.then(|| settings.clone());
         metadata.write(disk, dir).map_err(|failed| failed.to_open_error(dir))?;
-        Self::open_with(name, dir, metadata, ground)
+        Self::open_with(name, dir, metadata, ground, Arc::default())
     }
 
     /// Opens the stream in `dir`; `None` if there is none (a crash came before it was made wholly).
     pub(crate) fn open(name: &str, dir: &Path, ground: Ground) -> Result<Option<Self>, OpenError> {
         let disk = &*ground.around.disk;
         let Some(metadata) = Metadata::read(disk, dir)? else { return Ok(None) };
+        let counts = Arc::new(StreamCounts::default());
         // The name may have been given just before a crash; from here on records will rely on it.
         disk.sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
         for folder in disk.list(dir).map_err(OpenError::io("reading", dir))?.iter().filter(|name| is_shard_folder(name))
@@ -157,13 +158,19 @@ impl Stream {
             }
             // Its retention was over, and a crash came before its folder was gone.
             let path = dir.join(folder);
+            counts.recovered.shard_removal_finished.inc();
             store::remove_folder(disk, &path).map_err(OpenError::io("removing", &path))?;
         }
-        Self::open_with(name, dir, metadata, ground).map(Some)
+        Self::open_with(name, dir, metadata, ground, counts).map(Some)
     }
 
-    fn open_with(name: &str, dir: &Path, metadata: Metadata, ground: Ground) -> Result<Self, OpenError> {
-        let counts = Arc::new(StreamCounts::default());
+    fn open_with(
+        name: &str,
+        dir: &Path,
+        metadata: Metadata,
+        ground: Ground,
+        counts: Arc<StreamCounts>,
+    ) -> Result<Self, OpenError> {
         let mut shards = BTreeMap::new();
         for info in metadata.topology.infos() {
             shards.insert(info.id.0, ground.open_shard(dir, metadata.uuid, info, &counts)?);
@@ -467,15 +474,21 @@ impl Stream {
         self.shape.read().shards.values().map(|shard| shard.view.read().bytes()).sum()
     }
 
+    /// The latest arrival time of any record.
+    pub(crate) fn last_timestamp(&self) -> Option<i64> {
+        self.shape().shards.values().filter_map(|shard| shard.view.read().last_timestamp()).max()
+    }
+
     /// Removes what retention no longer keeps.
-    pub(crate) fn sweep(&self, now: Millis) -> Swept {
+    pub(crate) fn sweep(&self, at: Now) -> Swept {
+        let now = at.time;
         let shape = self.shape();
         let settings = &shape.metadata.settings;
         let age = i64::try_from(retention::roll_age(settings.retention).as_millis()).unwrap_or(i64::MAX);
         let mut candidates = Vec::new();
         for (index, shard) in shape.shards.values().enumerate() {
-            shard.roll_if_older(now.plus_ms(-age).0);
-            candidates.extend(shard.candidates(index, now));
+            shard.roll_if_older(at, age);
+            candidates.extend(shard.candidates(index, at));
         }
         let (retention, most) = (settings.retention, settings.retention_bytes);
         let going = retention::decide(shape.shards.len(), candidates, self.bytes(), now, retention, most);
