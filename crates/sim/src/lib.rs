@@ -9,11 +9,15 @@
 pub mod clock;
 pub mod disk;
 pub mod hits;
+pub mod life;
+mod look;
+pub mod model;
 pub mod trace;
 pub mod world;
 
 pub use clock::SimClock;
 pub use disk::{Crash, FailedSync, SimDisk};
 pub use hits::Hits;
+pub use model::Check;
 pub use trace::Trace;
-pub use world::{Check, World};
+pub use world::{Disturbed, Put, World};

@@ -1,33 +1,66 @@
-//! A log beside a model of what it promised: what was sent, what was acknowledged, what a reader has seen.
+//! A log on a simulated machine beside the model of what it promised.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use base::{Clock, Millis, Offset, ShardId};
-use stream::{AppendError, Batch, Faults, FetchError, Log, OpenError, RecordRef, Stream, StreamSettings};
+use base::{Clock, ErrorKind, Millis, Offset, ShardId};
+use stream::{AppendError, Compression, Faults, Log, OpenError, ReshardError, ShardStatus, Stream, StreamSettings};
+use uuid::Uuid;
 
 use crate::clock::SimClock;
 use crate::disk::{Crash, SimDisk};
+use crate::hits::Hits;
+use crate::look::{Answer, Appending, Waiting, append, count_recoveries, kind_of, look_up_times, poll, read_all, wait};
+use crate::model::{Check, Kept, StreamModel};
+use crate::trace::Trace;
 
-/// The shard that the lives of one shard use.
-pub const SHARD: ShardId = ShardId(0);
 const DIR: &str = "/data";
-/// A name short enough for long traces.
-const STREAM: &str = "s";
 /// Small, so that a short life has several segments.
 const SEGMENT_BYTES: u64 = 1500;
+/// Retention by time; the least that the file may say.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// What a steady clock may take for time although the wall clock only drifted, see `stream`'s retention.
+const CLOCK_SLACK_MS: i64 = 120_000;
 
-/// What was found: nothing, or the promise that was broken.
-pub type Check = Result<(), String>;
+/// One batch to append.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// The stream's name.
+    pub stream: &'static str,
+    /// The key's hash, which chooses the shard.
+    pub hash: u128,
+    /// Number of records.
+    pub records: usize,
+    /// Bytes of each.
+    pub bytes: usize,
+    /// Whether the batch is compressed.
+    pub compression: Compression,
+    /// How far the records' times lie in the future, in milliseconds.
+    pub future_ms: i64,
+}
 
-type Answer = Result<Range<Offset>, AppendError>;
+impl Put {
+    /// So many records of so many bytes for the lower end of the hashes of stream `s`.
+    #[must_use]
+    pub fn new(records: usize, bytes: usize) -> Self {
+        Self { stream: "s", hash: 0, records, bytes, compression: Compression::None, future_ms: 0 }
+    }
+}
 
-/// An append under way.
-type Appending = Pin<Box<dyn Future<Output = Answer>>>;
+/// What has met the log since it was opened, and hence what it may refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disturbed {
+    /// Nothing: whatever can be is done.
+    #[default]
+    No,
+    /// The disk is full: it may say so.
+    Full,
+    /// A write or sync fails, or the machine stops: it may refuse anything.
+    Badly,
+}
 
 /// The log, opened on a simulated disk, with the promises so far.
 #[derive(Debug)]
@@ -36,18 +69,21 @@ pub struct World {
     pub disk: SimDisk,
     /// Its clock.
     pub clock: Arc<SimClock>,
-    /// The bugs planted in it.
-    pub faults: Faults,
-    log: Option<(Arc<Log>, Arc<Stream>)>,
-    settings: StreamSettings,
-    /// Records by offset that must be there: acknowledged, or seen by a reader.
-    pub promised: Vec<Vec<u8>>,
-    /// Batches that were sent and not acknowledged, in order: each may follow what was promised, as a whole.
-    open: Vec<Vec<Vec<u8>>>,
-    /// The first offset that retention has kept.
-    start: u64,
-    /// What it may have become if the machine stopped while retention was at work.
-    next_starts: Vec<u64>,
+    /// What was hit.
+    pub hits: Hits,
+    /// What was done and answered.
+    pub trace: Trace,
+    /// The streams that must be there.
+    pub streams: BTreeMap<String, StreamModel>,
+    faults: Faults,
+    log: Option<Arc<Log>>,
+    /// Names of streams whose making failed, or was under way: they may be there or not.
+    making: BTreeSet<String>,
+    deleted: Vec<Uuid>,
+    /// The log was opened since the last check: what was in doubt is settled by what is found.
+    restarted: bool,
+    /// What has met the log since it was opened.
+    pub disturbed: Disturbed,
     sent: u64,
 }
 
@@ -55,30 +91,43 @@ impl World {
     /// An empty disk, and no log open yet.
     #[must_use]
     pub fn new(faults: Faults) -> Self {
+        Self::counting(faults, Hits::default())
+    }
+
+    /// Like [`World::new`], and counts what is hit into `hits`.
+    #[must_use]
+    pub fn counting(faults: Faults, hits: Hits) -> Self {
         Self {
-            disk: SimDisk::new(),
+            disk: SimDisk::counting(hits.clone()),
             clock: Arc::default(),
+            hits,
+            trace: Trace::default(),
+            streams: BTreeMap::new(),
             faults: Faults { late_by: Duration::ZERO, ..faults },
             log: None,
-            settings: StreamSettings { segment_bytes: SEGMENT_BYTES, ..StreamSettings::default() },
-            promised: Vec::new(),
-            open: Vec::new(),
-            start: 0,
-            next_starts: Vec::new(),
+            making: BTreeSet::new(),
+            deleted: Vec::new(),
+            restarted: false,
+            disturbed: Disturbed::No,
             sent: 0,
         }
     }
 
-    /// Opens the log and its stream.
+    /// Opens the log.
     ///
     /// # Errors
     /// As the log says.
     pub fn open(&mut self) -> Result<(), OpenError> {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let disk = Arc::new(self.disk.clone());
+        self.disk.forgive(Path::new("/"));
+        if self.disk.files().iter().any(|(path, _)| path.ends_with("deleted.json")) {
+            self.hits.hit("recovery: deletion_finished");
+        }
         let log = Log::open_on(disk, Path::new(DIR), clock, self.faults, 0)?;
-        let stream = log.ensure(STREAM, &self.settings)?;
-        self.log = Some((log, stream));
+        self.log = Some(log);
+        (self.restarted, self.disturbed) = (true, Disturbed::No);
+        self.trace.note("opened");
         Ok(())
     }
 
@@ -88,77 +137,22 @@ impl World {
         self.log.is_some()
     }
 
-    /// Closes the log in order.
-    pub fn close(&mut self) {
-        if let Some((log, _)) = self.log.take() {
-            log.close();
-        }
-    }
-
     /// The log.
     ///
     /// # Panics
     /// If it is not open.
     #[must_use]
     pub fn log(&self) -> &Arc<Log> {
-        &self.log.as_ref().expect("the log is open").0
+        self.log.as_ref().expect("the log is open")
     }
 
-    /// The stream.
-    ///
-    /// # Panics
-    /// If the log is not open.
-    #[must_use]
-    pub fn stream(&self) -> &Arc<Stream> {
-        &self.log.as_ref().expect("the log is open").1
-    }
-
-    /// Sends one group: batches of so many records of so many bytes, written together.
-    ///
-    /// # Errors
-    /// Why the last batch that failed did.
-    ///
-    /// # Panics
-    /// If an answer breaks a promise.
-    pub fn append(&mut self, batches: &[(usize, usize)]) -> Result<(), AppendError> {
-        let mut sent: Vec<(Appending, Vec<Vec<u8>>)> = Vec::new();
-        for (records, bytes) in batches {
-            let mut builder = Batch::builder();
-            let mut values = Vec::new();
-            for _ in 0..*records {
-                self.sent += 1;
-                let mut value = self.sent.to_be_bytes().to_vec();
-                value.resize((*bytes).max(8), (self.sent % 251) as u8);
-                let timestamp = self.clock.now();
-                let record = RecordRef { timestamp, value: &value, ..RecordRef::default() };
-                builder.push(record).expect("fits");
-                values.push(value);
-            }
-            let (stream, batch) = (Arc::clone(self.stream()), builder.finish());
-            sent.push((Box::pin(async move { stream.append(SHARD, batch).await }), values));
+    /// Closes the log in order.
+    pub fn close(&mut self) {
+        if let Some(log) = self.log.take() {
+            count_recoveries(&log, &self.hits);
+            log.close();
+            self.trace.note("closed");
         }
-        // The first poll puts the batch into the queue, or is refused.
-        let early: Vec<Option<Answer>> = sent.iter_mut().map(|(appending, _)| poll(appending)).collect();
-        while self.log().step() {}
-        let mut failure = None;
-        for ((mut appending, values), early) in sent.into_iter().zip(early) {
-            let queued = early.is_none();
-            match early.or_else(|| poll(&mut appending)).expect("every append is answered") {
-                Ok(range) => {
-                    assert_eq!(range.start.0, self.promised.len() as u64, "offsets are dense");
-                    assert_eq!(range.end.0, range.start.0 + values.len() as u64);
-                    assert!(self.open.is_empty(), "nothing is acknowledged behind what was not");
-                    self.promised.extend(values);
-                }
-                Err(error) => {
-                    if queued && !matches!(error, AppendError::Full { .. }) {
-                        self.open.push(values);
-                    }
-                    failure = Some(error);
-                }
-            }
-        }
-        failure.map_or(Ok(()), Err)
     }
 
     /// The machine or the process goes down; `crash` says what is left.
@@ -167,113 +161,476 @@ impl World {
         let left = self.disk.after(crash);
         self.close();
         self.disk = left;
+        self.trace.note(format_args!("{crash:?}"));
     }
 
-    /// Reads everything and holds it against the promises; what is read is then promised, too.
+    /// Settings of the streams here: `shards` of them, kept for a day.
+    #[must_use]
+    pub fn settings(shards: u32) -> StreamSettings {
+        StreamSettings { shards, segment_bytes: SEGMENT_BYTES, retention: RETENTION, ..StreamSettings::default() }
+    }
+
+    /// Makes a stream; as a file does (`declared`) or as a call does. Returns whether it was made or is as asked for.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn create(&mut self, name: &'static str, shards: u32, declared: bool) -> Result<bool, String> {
+        let (log, settings) = (Arc::clone(self.log()), Self::settings(shards));
+        self.making.insert(name.to_owned());
+        let known = self.streams.get_mut(name);
+        if let (Some(known), true) = (known, declared) {
+            known.reshaping = true;
+        }
+        let made = if declared { log.ensure(name, &settings) } else { log.create(name, &settings) };
+        self.note("create", name, &made);
+        match (made, self.streams.get_mut(name)) {
+            (Ok(stream), Some(known)) if known.uuid == stream.uuid() => {
+                known.reshaped(&stream.shard_infos())?;
+                known.reshaping = false;
+                self.making.remove(name);
+                Ok(true)
+            }
+            (Ok(stream), None) => {
+                self.streams.insert(name.to_owned(), StreamModel::new(stream.uuid(), &stream.shard_infos()));
+                self.making.remove(name);
+                Ok(true)
+            }
+            (Ok(_), Some(_)) => Err(format!("stream {name} was made although there is one")),
+            (Err(OpenError::Exists { .. }), Some(_)) => {
+                self.making.remove(name);
+                Ok(false)
+            }
+            (Err(error), _) => self.refused("create", error.kind(), &error).map(|()| false),
+        }
+    }
+
+    /// Deletes a stream. Returns whether that was acknowledged.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn delete(&mut self, name: &str) -> Result<bool, String> {
+        let waiting = self.log().stream(name).map(|stream| {
+            let mut waiting = wait(&stream, ShardId(0), Offset(u64::MAX - 1));
+            let early = poll(&mut waiting);
+            (stream, waiting, early)
+        });
+        if let Some(known) = self.streams.get_mut(name) {
+            known.deleting = true;
+        }
+        let deleted = self.log().delete(name);
+        self.note("delete", name, &deleted);
+        match deleted {
+            Ok(true) => {
+                let known = self.streams.remove(name).ok_or_else(|| format!("deleted {name}, which was not there"))?;
+                self.deleted.push(known.uuid);
+                self.making.remove(name);
+                self.disk.forgive(&Path::new(DIR).join("stream").join(name));
+                if let Some((stream, mut waiting, early)) = waiting {
+                    if early.or_else(|| poll(&mut waiting)) != Some(false) {
+                        return Err("who waits for records of a deleted stream waits on".to_owned());
+                    }
+                    let late =
+                        poll(&mut append(&stream, ShardId(0), &[b"late".as_slice()], &Put::new(1, 4), Millis(0)));
+                    if !matches!(late, Some(Err(_))) {
+                        return Err(format!("an append to a deleted stream was answered {late:?}"));
+                    }
+                }
+                Ok(true)
+            }
+            Ok(false) if self.streams.contains_key(name) => Err(format!("deleting {name} found none")),
+            Ok(false) => Ok(false),
+            Err(error) => self.refused("delete", error.kind(), &error).map(|()| false),
+        }
+    }
+
+    /// Sends batches at once: those of one shard may be written together. Returns how many were acknowledged.
+    ///
+    /// # Errors
+    /// The promise that is broken, also by an answer alone.
+    pub fn append(&mut self, puts: &[Put]) -> Result<usize, String> {
+        struct Sent {
+            stream: &'static str,
+            shard: u32,
+            appending: Appending,
+            kept: Vec<Kept>,
+            early: Option<Answer>,
+            answered: bool,
+        }
+        let mut sent = Vec::new();
+        let mut waiting: BTreeMap<(&str, u32), Waiting> = BTreeMap::new();
+        for put in puts {
+            let Some(stream) = self.log().stream(put.stream) else { continue };
+            let shard = stream.shard_for_hash(put.hash);
+            let known = self.streams.get(put.stream).ok_or("a stream is there that was never made")?;
+            if self.disturbed != Disturbed::Badly && known.shard_for(put.hash) != Some(shard.0) {
+                return Err(format!("a key of hash {} goes to shard {shard}", put.hash));
+            }
+            let end = known.shards.get(&shard.0).map(|model| Offset(model.end()));
+            let kept = self.kept(put);
+            let values: Vec<&[u8]> = kept.iter().map(|kept| kept.value.as_slice()).collect();
+            let mut appending = append(&stream, shard, &values, put, self.clock.now());
+            if let Some(end) = end {
+                let mut wait = wait(&stream, shard, end);
+                // Behind the end there is nothing to wait for yet, unless something unacknowledged is already there.
+                if poll(&mut wait).is_none() {
+                    waiting.entry((put.stream, shard.0)).or_insert(wait);
+                }
+            }
+            let early = poll(&mut appending); // the first poll puts the batch into the queue, or is refused
+            sent.push(Sent { stream: put.stream, shard: shard.0, appending, kept, early, answered: false });
+        }
+        let mut acknowledged = 0;
+        loop {
+            for one in sent.iter_mut().filter(|one| !one.answered) {
+                let queued = one.early.is_none();
+                let Some(answer) = one.early.take().or_else(|| poll(&mut one.appending)) else { continue };
+                one.answered = true;
+                let kept = std::mem::take(&mut one.kept);
+                self.note("append", format_args!("{}/{}", one.stream, one.shard), &answer);
+                match answer {
+                    Ok(range) => {
+                        self.acknowledged(one.stream, one.shard, &range, kept)?;
+                        if let Some(mut waiting) = waiting.remove(&(one.stream, one.shard))
+                            && poll(&mut waiting) != Some(true)
+                        {
+                            return Err("who waits for a record was not woken by it".to_owned());
+                        }
+                        acknowledged += 1;
+                    }
+                    Err(error) => {
+                        let undone = matches!(error, AppendError::Full { .. } | AppendError::ShardClosed { .. });
+                        if queued && !undone {
+                            let known = self.streams.get_mut(one.stream);
+                            let shard = known.and_then(|known| known.shards.get_mut(&one.shard));
+                            shard.ok_or("a shard is there that was never made")?.open.push(kept);
+                        }
+                        self.refused("append", error.kind(), &error)?;
+                    }
+                }
+            }
+            if !self.log().step() {
+                break;
+            }
+        }
+        if sent.iter().all(|one| one.answered) {
+            Ok(acknowledged)
+        } else {
+            Err("an append was never answered".to_owned())
+        }
+    }
+
+    fn acknowledged(&mut self, stream: &str, shard: u32, range: &Range<Offset>, kept: Vec<Kept>) -> Check {
+        let known = self.streams.get_mut(stream).and_then(|known| known.shards.get_mut(&shard));
+        let known = known.ok_or("acknowledged in a shard that was never made")?;
+        if range.start.0 != known.end() || range.end.0 != known.end() + kept.len() as u64 {
+            return Err(format!("acknowledged as {range:?} where {} is the end", known.end()));
+        }
+        if !known.open.is_empty() {
+            return Err("a record was acknowledged behind one that was not".to_owned());
+        }
+        let dir = format!("{DIR}/stream/{stream}/{shard}/");
+        let log = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+        if let Some(failed) = self.disk.failed().iter().find(|path| path.starts_with(&dir) && log(path)) {
+            return Err(format!("acknowledged after the sync of {} had failed", failed.display()));
+        }
+        known.promised.extend(kept);
+        Ok(())
+    }
+
+    /// New records, each with a number of its own.
+    fn kept(&mut self, put: &Put) -> Vec<Kept> {
+        let retention = i64::try_from(RETENTION.as_millis()).unwrap_or(i64::MAX);
+        let removable_from = self.clock.really() + retention - self.clock.behind() - CLOCK_SLACK_MS;
+        let mut made = Vec::new();
+        for _ in 0..put.records {
+            self.sent += 1;
+            let mut value = self.sent.to_be_bytes().to_vec();
+            value.resize(put.bytes.max(8), (self.sent % 251) as u8);
+            made.push(Kept { value, time: None, removable_from });
+        }
+        made
+    }
+
+    /// Splits the open shard that takes `at`, so that `at` is the first hash of the upper one. Returns whether it was done.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn split(&mut self, name: &str, at: u128) -> Result<bool, String> {
+        self.reshape_by(name, "split", |stream, _| stream.split(stream.shard_for_hash(at), at).map(drop))
+    }
+
+    /// Merges the `nth` open shard, by hash, with the next one. Returns whether it was done.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn merge(&mut self, name: &str, nth: usize) -> Result<bool, String> {
+        self.reshape_by(name, "merge", |stream, open| {
+            let nth = nth % open.len().max(1);
+            let next = (nth + 1) % open.len().max(1);
+            stream.merge(ShardId(open[nth]), ShardId(open[next])).map(drop)
+        })
+    }
+
+    /// Cuts the stream into `shards` equal ranges. Returns whether it was done.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn reshape(&mut self, name: &str, shards: u32) -> Result<bool, String> {
+        self.reshape_by(name, "reshape", |stream, _| stream.reshape(shards))
+    }
+
+    fn reshape_by(
+        &mut self,
+        name: &str,
+        what: &str,
+        change: impl FnOnce(&Stream, &[u32]) -> Result<(), ReshardError>,
+    ) -> Result<bool, String> {
+        let (Some(stream), Some(known)) = (self.log().stream(name), self.streams.get_mut(name)) else {
+            return Ok(false);
+        };
+        let before = std::mem::replace(&mut known.reshaping, true);
+        let open = known.open();
+        let changed = change(&stream, &open);
+        self.note(what, name, &changed);
+        let known = self.streams.get_mut(name).ok_or("it was there")?;
+        match changed {
+            Ok(()) => {
+                known.reshaped(&stream.shard_infos())?;
+                known.reshaping = false;
+                Ok(true)
+            }
+            // What cannot be is refused without a trace.
+            Err(ReshardError::Point { .. } | ReshardError::Apart { .. } | ReshardError::ShardClosed { .. }) => {
+                known.reshaping = before;
+                Ok(false)
+            }
+            Err(error) => self.refused(what, error.kind(), &error).map(|()| false),
+        }
+    }
+
+    /// Lets retention remove what is above `bytes` in a stream.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn retain(&mut self, name: &str, bytes: u64) -> Check {
+        let Some(stream) = self.log().stream(name) else { return Ok(()) };
+        let shards = stream.shards();
+        self.streams.get_mut(name).ok_or("a stream is there that was never made")?.by_size = true;
+        self.may_start_later();
+        let least = StreamSettings { retention_bytes: Some(bytes), ..stream.settings() };
+        let kept = StreamSettings { retention_bytes: None, ..stream.settings() };
+        for settings in [least, kept] {
+            let known = self.streams.get_mut(name).ok_or("a stream is there that was never made")?;
+            known.reshaping = true;
+            let changed = self.log().ensure(name, &StreamSettings { shards, ..settings });
+            self.note("retain", name, &changed);
+            if let Err(error) = changed {
+                return self.refused("retain", error.kind(), &error);
+            }
+            let known = self.streams.get_mut(name).ok_or("it was there")?;
+            known.reshaped(&stream.shard_infos())?; // what the file says first is an even cut
+            known.reshaping = false;
+            self.log().sweep_after(Duration::ZERO);
+        }
+        self.streams.get_mut(name).ok_or("it was there")?.by_size = false;
+        Ok(())
+    }
+
+    /// The wall clock jumps, and stays there: what it believes of the age of records is right from now on.
+    pub fn jump(&mut self, ms: i64) {
+        self.clock.jump(ms);
+        let shards = self.streams.values_mut().flat_map(|known| known.shards.values_mut());
+        shards.flat_map(|shard| &mut shard.promised).for_each(|kept| kept.removable_from = i64::MIN);
+    }
+
+    /// Time passes, and retention sweeps.
+    pub fn sweep(&mut self, passed_ms: i64) {
+        self.clock.pass(passed_ms);
+        self.may_start_later();
+        let swept = self.log().sweep_after(Duration::from_millis(passed_ms.unsigned_abs()));
+        self.trace.note(format_args!("swept {swept:?}"));
+    }
+
+    /// Retention goes to work: where the shards may start from now on.
+    fn may_start_later(&mut self) {
+        let files = self.disk.files();
+        for (name, known) in &mut self.streams {
+            for (id, shard) in &mut known.shards {
+                let dir = Path::new(DIR).join("stream").join(name).join(id.to_string());
+                let base = |path: &Path| {
+                    let stem = path.file_name()?.to_str()?.strip_suffix(".log")?;
+                    if path.parent() == Some(&dir) { stem.parse::<u64>().ok() } else { None }
+                };
+                let end = shard.end();
+                shard.next_starts.extend(files.iter().filter_map(|(path, _)| base(path)));
+                // All of it, if its last segment can be closed: by its age, or because the shard was.
+                shard.next_starts.insert(end);
+                if known.by_size {
+                    shard.promised.iter_mut().for_each(|kept| kept.removable_from = i64::MIN);
+                }
+            }
+        }
+    }
+
+    /// Puts a small file beside a stream.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn set_note(&mut self, name: &str, note: &str, bytes: &[u8]) -> Check {
+        let Some(stream) = self.log().stream(name) else { return Ok(()) };
+        let set = stream.set_note(note, bytes);
+        self.note("note", name, &set);
+        let known = self.streams.get_mut(name).ok_or("a stream is there that was never made")?;
+        let values = known.notes.entry(note.to_owned()).or_insert_with(|| vec![None]);
+        match set {
+            Ok(()) => *values = vec![Some(bytes.to_vec())],
+            Err(error) => {
+                values.push(Some(bytes.to_vec()));
+                return self.refused("note", kind_of(&error), &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds everything that is there against the promises; what is found is then promised, too.
     ///
     /// # Errors
     /// The promise that is broken.
     pub fn check(&mut self) -> Check {
-        let read = self.read_all().map_err(|error| format!("reading failed: {error}"))?;
-        let bounds = self.stream().bounds(SHARD);
-        if bounds.start.0 != self.start || bounds.end.0 != self.start + read.len() as u64 {
-            return Err(format!("bounds are {bounds:?}, start {} and {} records were read", self.start, read.len()));
+        if self.disk.has_stopped() || !self.is_open() {
+            return Ok(()); // nobody can look
         }
-        let promised = &self.promised[self.start as usize..];
-        if read.len() < promised.len() {
-            return Err(format!("{} records were promised, {} are there", promised.len(), read.len()));
-        }
-        if let Some(at) = promised.iter().zip(&read).position(|(promised, read)| promised != read) {
-            return Err(format!("record {at} is another one"));
-        }
-        let mut more = &read[promised.len()..];
-        for batch in self.open.drain(..) {
-            if more.is_empty() {
-                break;
+        let restarted = std::mem::take(&mut self.restarted);
+        let log = Arc::clone(self.log());
+        let found: BTreeMap<String, Arc<Stream>> =
+            log.streams().into_iter().map(|stream| (stream.name().to_owned(), stream)).collect();
+        self.check_names(&found)?;
+        let now = self.clock.really();
+        for (name, stream) in &found {
+            let known = self.streams.get_mut(name).ok_or("the names were just checked")?;
+            if stream.is_deleted() {
+                if !known.deleting {
+                    return Err(format!("{name} counts as deleted"));
+                }
+                continue; // a restart will tell
             }
-            if more.len() < batch.len() || more[..batch.len()] != batch[..] {
-                return Err("part of a batch, or records that were never sent".to_owned());
+            known.check_shards(&stream.shard_infos()).map_err(|what| format!("{name}: {what}"))?;
+            for (id, shard) in &mut known.shards {
+                let told = |what: String| format!("{name}/{id}: {what}");
+                match stream.status(ShardId(*id)) {
+                    Some(ShardStatus::Corrupt(corrupt)) => {
+                        return Err(told(format!("a fault is taken for damage: {corrupt}")));
+                    }
+                    Some(ShardStatus::Poisoned { why }) if self.disturbed != Disturbed::Badly => {
+                        return Err(told(format!("poisoned without a fault: {why}")));
+                    }
+                    _ => {}
+                }
+                let (start, read) = read_all(stream, ShardId(*id)).map_err(told)?;
+                let bounds = stream.bounds(ShardId(*id));
+                if (bounds.start, bounds.end.0) != (start, start.0 + read.len() as u64) {
+                    return Err(told(format!("{bounds:?}, and {} records were read", read.len())));
+                }
+                self.trace.note(format_args!("{name}/{id} {bounds:?}"));
+                read.iter().for_each(|(_, value)| self.trace.bytes(value));
+                shard.check(start, read, restarted, now).map_err(told)?;
+                look_up_times(stream, ShardId(*id), shard).map_err(told)?;
+                if restarted {
+                    shard.next_starts.clear();
+                }
             }
-            more = &more[batch.len()..];
+            for (note, values) in &mut known.notes {
+                let found = stream.note(note);
+                if !values.contains(&found) {
+                    return Err(format!("{name}: the note {note} is {found:?}, expected one of {values:?}"));
+                }
+                if restarted {
+                    *values = vec![found];
+                }
+            }
+            if restarted {
+                (known.reshaping, known.deleting) = (false, false);
+            }
         }
-        if !more.is_empty() {
-            return Err(format!("{} records more than were ever sent", more.len()));
+        if restarted {
+            self.making.clear();
         }
-        self.promised.truncate(self.start as usize);
-        self.promised.extend(read);
         Ok(())
     }
 
-    /// All records, fetched in small pieces.
-    ///
-    /// # Errors
-    /// As the stream says.
-    ///
-    /// # Panics
-    /// If offsets are not dense or times go back.
-    pub fn read_all(&self) -> Result<Vec<Vec<u8>>, FetchError> {
-        let stream = self.stream();
-        let mut from = stream.bounds(SHARD).start;
-        let mut last = Millis(i64::MIN);
-        let mut all = Vec::new();
-        loop {
-            let fetched = stream.fetch(SHARD, from, 300)?;
-            if fetched.is_empty() {
-                return Ok(all);
+    fn check_names(&mut self, found: &BTreeMap<String, Arc<Stream>>) -> Check {
+        for (name, stream) in found {
+            let uuid = stream.uuid();
+            if self.deleted.contains(&uuid) {
+                return Err(format!("{name} is there again after it was deleted"));
             }
-            let mut expected = from;
-            for record in fetched.records() {
-                let record = record?;
-                assert_eq!(record.offset, expected, "offsets are dense");
-                assert!(record.timestamp >= last, "arrival times never go backward");
-                last = record.timestamp;
-                expected = expected.plus(1);
-                all.push(record.value.to_vec());
+            match self.streams.get(name) {
+                Some(known) if known.uuid == uuid => {}
+                Some(known) if !known.deleting => return Err(format!("{name} is another stream than before")),
+                _ if !self.making.contains(name) => return Err(format!("{name} is there and was never made")),
+                _ => {
+                    self.streams.insert(name.clone(), StreamModel::new(uuid, &stream.shard_infos()));
+                }
             }
-            assert_eq!(expected, fetched.next());
-            from = fetched.next();
         }
-    }
-
-    /// Lets retention remove what is above `bytes`.
-    ///
-    /// # Errors
-    /// The settings could not be changed.
-    pub fn retain(&mut self, bytes: u64) -> Result<(), OpenError> {
-        self.next_starts = self.bases();
-        let settings = StreamSettings { retention_bytes: Some(bytes), ..self.settings.clone() };
-        self.log().ensure(STREAM, &settings)?;
-        self.log().sweep_after(Duration::ZERO);
-        self.log().ensure(STREAM, &self.settings)?;
-        self.start = self.stream().bounds(SHARD).start.0;
+        let gone: Vec<String> = self.streams.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
+        for name in gone {
+            let known = self.streams.remove(&name).ok_or("it was there")?;
+            if !known.deleting {
+                return Err(format!("{name} is gone"));
+            }
+            self.deleted.push(known.uuid);
+        }
         Ok(())
     }
 
-    /// The first offsets of the segments on the disk.
-    fn bases(&self) -> Vec<u64> {
-        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let base = |path: &Path| name(path)?.strip_suffix(".log")?.parse().ok();
-        self.disk.files().iter().filter_map(|(path, _)| base(path)).collect()
+    /// A refusal is right only if something has disturbed the log.
+    fn refused(&self, what: &str, kind: ErrorKind, error: &dyn std::error::Error) -> Check {
+        match self.disturbed {
+            Disturbed::Badly => Ok(()),
+            Disturbed::Full if kind == ErrorKind::Full => Ok(()),
+            met => Err(format!("{what} failed although {met:?} has disturbed it: {error}")),
+        }
     }
 
-    /// After a crash the start may be the old or a new one.
-    ///
-    /// # Errors
-    /// It is another one.
-    pub fn accept_start(&mut self) -> Check {
-        let Offset(found) = self.stream().bounds(SHARD).start;
-        if found != self.start && !self.next_starts.contains(&found) {
-            return Err(format!("the start is {found}, expected {} or one of {:?}", self.start, self.next_starts));
+    fn note<T: Answered, E: std::fmt::Display>(
+        &mut self,
+        what: &str,
+        on: impl std::fmt::Display,
+        answer: &Result<T, E>,
+    ) {
+        match answer {
+            Ok(answer) => self.trace.note(format_args!("{what} {on}: {}", answer.told())),
+            Err(error) => self.trace.note(format_args!("{what} {on}: {error}")),
         }
-        self.start = found;
-        Ok(())
     }
 }
 
-/// The answer, if there is one already.
-fn poll(appending: &mut Appending) -> Option<Answer> {
-    match appending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => Some(answer),
-        Poll::Pending => None,
+/// An answer as the trace tells it: without what differs from run to run (a stream's uuid).
+trait Answered {
+    fn told(&self) -> String;
+}
+
+impl Answered for Arc<Stream> {
+    fn told(&self) -> String {
+        format!("{} shards", self.shards())
+    }
+}
+
+impl Answered for Range<Offset> {
+    fn told(&self) -> String {
+        format!("{}..{}", self.start, self.end)
+    }
+}
+
+impl Answered for bool {
+    fn told(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Answered for () {
+    fn told(&self) -> String {
+        "done".to_owned()
     }
 }

@@ -227,6 +227,13 @@ impl SimDisk {
         self.0.lock().stop_at = operation;
     }
 
+    /// Whether the machine has stopped.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        let state = self.0.lock();
+        state.stop_at.is_some_and(|at| state.operations >= at)
+    }
+
     /// Fails the `nth` sync from now on, once.
     pub fn fail_sync(&self, nth: u64, how: FailedSync) {
         let mut state = self.0.lock();
@@ -253,9 +260,9 @@ impl SimDisk {
         self.0.lock().failed.clone()
     }
 
-    /// The log was opened anew: what failed before counts no more.
-    pub fn forgive(&self) {
-        self.0.lock().failed.clear();
+    /// What failed below `dir` before counts no more: it was opened anew, or removed.
+    pub fn forgive(&self, dir: &Path) {
+        self.0.lock().failed.retain(|path| !path.starts_with(dir));
     }
 
     /// Bytes of all files together above which there is no room.

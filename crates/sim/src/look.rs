@@ -1,0 +1,95 @@
+//! Looking at a log from outside, as its callers do.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use base::{ErrorKind, Measured, Millis, Offset, ShardId};
+use stream::{AppendError, Batch, FetchError, Log, RecordRef, Stream};
+
+use crate::hits::Hits;
+use crate::model::{Check, ShardModel};
+use crate::world::Put;
+
+/// Bytes fetched at once: most reads take several fetches.
+const FETCH_BYTES: usize = 300;
+
+pub(crate) type Answer = Result<Range<Offset>, AppendError>;
+pub(crate) type Appending = Pin<Box<dyn Future<Output = Answer>>>;
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = bool>>>;
+/// Times and payloads.
+pub(crate) type Records = Vec<(Millis, Vec<u8>)>;
+
+pub(crate) fn append(stream: &Arc<Stream>, shard: ShardId, values: &[&[u8]], put: &Put, now: Millis) -> Appending {
+    let mut builder = Batch::builder().compression(put.compression);
+    for value in values {
+        let timestamp = now.plus_ms(put.future_ms);
+        builder.push(RecordRef { timestamp, value, ..RecordRef::default() }).expect("a small batch fits");
+    }
+    let (stream, batch) = (Arc::clone(stream), builder.finish());
+    Box::pin(async move { stream.append(shard, batch).await })
+}
+
+pub(crate) fn wait(stream: &Arc<Stream>, shard: ShardId, offset: Offset) -> Waiting {
+    let stream = Arc::clone(stream);
+    Box::pin(async move { stream.wait_beyond(shard, offset).await })
+}
+
+/// What a future gives, if it is ready.
+pub(crate) fn poll<T>(future: &mut Pin<Box<dyn Future<Output = T>>>) -> Option<T> {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+/// The first offset kept, and all records from there on.
+pub(crate) fn read_all(stream: &Stream, shard: ShardId) -> Result<(Offset, Records), String> {
+    let start = stream.bounds(shard).start;
+    let (mut from, mut last, mut all) = (start, Millis(i64::MIN), Vec::new());
+    loop {
+        let fetched = stream.fetch(shard, from, FETCH_BYTES).map_err(|error: FetchError| error.to_string())?;
+        if fetched.is_empty() {
+            return Ok((start, all));
+        }
+        for record in fetched.records() {
+            let record = record.map_err(|error| error.to_string())?;
+            if record.offset != from {
+                return Err(format!("offset {} where {from} was expected", record.offset));
+            }
+            if record.timestamp < last {
+                return Err(format!("the arrival time goes back at {from}"));
+            }
+            (last, from) = (record.timestamp, from.plus(1));
+            all.push((record.timestamp, record.value.to_vec()));
+        }
+        if from != fetched.next() {
+            return Err(format!("records end at {from}, and the next fetch should be from {}", fetched.next()));
+        }
+    }
+}
+
+/// The offset of a time must be that of the first record as late.
+pub(crate) fn look_up_times(stream: &Stream, shard: ShardId, model: &ShardModel) -> Check {
+    let times = || model.promised.iter().enumerate().skip(model.start as usize);
+    let Some((middle, kept)) = times().nth(times().count() / 2) else { return Ok(()) };
+    let Some(time) = kept.time else { return Ok(()) };
+    let first = times().find(|(_, kept)| kept.time >= Some(time)).map_or(middle, |(at, _)| at);
+    let found = stream.offset_at(shard, time).map_err(|error| error.to_string())?;
+    if found.0 == first as u64 { Ok(()) } else { Err(format!("{time} is at {found}, expected {first}")) }
+}
+
+pub(crate) fn kind_of(error: &std::io::Error) -> ErrorKind {
+    if error.kind() == std::io::ErrorKind::StorageFull { ErrorKind::Full } else { ErrorKind::Unavailable }
+}
+
+/// The ways of recovery that an opened log has taken.
+pub(crate) fn count_recoveries(log: &Log, hits: &Hits) {
+    let mut samples = Vec::new();
+    log.measure(&mut samples);
+    for sample in samples.iter().filter(|sample| sample.name == "riverrun_stream_recovered_total") {
+        let how = sample.labels.iter().find(|(label, _)| *label == "how").map_or("", |(_, how)| how.as_str());
+        hits.add(&format!("recovery: {how}"), sample.value as u64);
+    }
+}
