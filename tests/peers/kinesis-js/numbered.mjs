@@ -33,7 +33,11 @@ async function read(ShardId) {
 await run(async () => {
   const begun = Date.now()
   const shards = []
-  for await (const page of sdk.paginateListShards({ client: kinesis }, { StreamName })) shards.push(...page.Shards)
+  for (let asked = { StreamName }; asked; ) {
+    const page = await kinesis.send(new sdk.ListShardsCommand(asked))
+    shards.push(...page.Shards)
+    asked = page.NextToken && { NextToken: page.NextToken }
+  }
   const ends = new Map()
   const parents = (shard) => [shard.ParentShardId, shard.AdjacentParentShardId].filter((id) => ends.has(id)).map((id) => ends.get(id))
   // A shard's number is above its parents', so that these are in the map before it.

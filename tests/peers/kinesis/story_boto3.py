@@ -232,7 +232,7 @@ def resharded(wanted: dict) -> None:
     shards = opened(kinesis.list_shards(StreamName=NAME)["Shards"])
     whole(shards)
     expect(sorted(start(shard) for shard in shards), [quarter * HASHES // 4 for quarter in range(4)], "equal quarters")
-    refused("LimitExceededException", kinesis.update_shard_count, StreamName=NAME, TargetShardCount=9, ScalingType="UNIFORM_SCALING")
+    refused("InvalidArgumentException", kinesis.update_shard_count, StreamName=NAME, TargetShardCount=9, ScalingType="UNIFORM_SCALING")
 
 
 def labelled() -> None:
