@@ -241,8 +241,9 @@ def table(found: dict) -> str:
         cells = [statistics.median(it[name] for it in every) for name in ("group_bytes", "mb_per_s", "raw_appended_mb_per_s", "raw_overwritten_mb_per_s")]
         same = statistics.median(it["mb_per_s"] / it["raw_appended_mb_per_s"] for it in every)
         share = statistics.median(it["share"] for it in every)
-        body.append([shards, f"{cells[0] / 1024:,.0f}", *(f"{cell:,.0f}" for cell in cells[1:]), f"{same:.2f}", f"{share:.2f}", page.verdict(share >= SHARE)])
-    head = ["shards", "KiB per sync", "published MB/s", "raw, appended MB/s", "raw, overwritten MB/s", "share of appended", "share of the better", f"target {SHARE}"]
+        judged = [f"{part:.2f} {page.verdict(part >= SHARE)}" for part in (same, share)]
+        body.append([shards, f"{cells[0] / 1024:,.0f}", *(f"{cell:,.0f}" for cell in cells[1:]), *judged])
+    head = ["shards", "KiB per sync", "published MB/s", "raw, appended MB/s", "raw, overwritten MB/s", f"share of appended, target {SHARE}", f"share of the better, target {SHARE}"]
     text += "\n\n" + page.rows(head, body)
     text += "\n\nRaw: as many files as shards, as many bytes before each sync as the log wrote; appended with room reserved ahead, as the log does, and over blocks written before, the most that this disk can do."
 

@@ -58,7 +58,8 @@ async fn ask(connection: &mut Connection, operation: &str, value: &Value) -> Res
 async fn fresh(asked: &Asked, connection: &mut Connection) -> Result<()> {
     let name = json!({ "StreamName": asked.stream });
     let deadline = Instant::now() + WAIT_MAX;
-    connection.ask("DeleteStream", &body(&name)).await?;
+    let gone = json!({ "StreamName": asked.stream, "EnforceConsumerDeletion": true });
+    connection.ask("DeleteStream", &body(&gone)).await?;
     while connection.ask("DescribeStream", &body(&name)).await?.0 == 200 {
         ensure!(Instant::now() < deadline, "the stream of the last run is still there");
         tokio::time::sleep(Duration::from_millis(50)).await;
