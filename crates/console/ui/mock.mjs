@@ -11,6 +11,7 @@ import { createReadStream, existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { standInStreams } from './mock-streams.mjs'
 
 const flag = (name) => process.argv.includes(`--${name}`)
 const option = (name, fallback) => (flag(name) ? Number(process.argv[process.argv.indexOf(`--${name}`) + 1]) : fallback)
@@ -145,6 +146,12 @@ const CATALOG = {
   ],
 }
 
+const streams = standInStreams(RATE, flag('empty'))
+const summary = (stream) => {
+  const { shards, reading, limits, at_ms, ...rest } = streams.state(stream, flag('behind'))
+  return rest
+}
+
 const began = Date.now()
 function pipeline() {
   const n = clicks.length, filtered = Math.floor(n * 0.31), rejected = flag('empty') ? 0 : 3, wave = flag('empty') ? 0 : RATE * (0.85 + random() * 0.3)
@@ -164,6 +171,29 @@ function pipeline() {
       { table: 'visits', stream: 'clicks', received: n + filtered + rejected + flight, delivered: n + filtered, filtered: 0, rejected: rejected + flight, in_flight: 0, unaccounted: 0 },
     ],
   }
+}
+
+// ---- records ----
+
+function recordOf(c, offset) {
+  const stem = `/action?action=${c.action}&product_id=${c.product_id}&product_name=${encodeURIComponent(c.product_name)}&price=${c.price}`
+  const payload = [(c.event_time / 1000).toFixed(3), '203.0.113.7', '200', 'GET', stem, c.request_id, `Mozilla/5.0%20(${c.os})%20${c.browser}`, '-', stem.split('?')[1]].join('\t')
+  return { shard: offset % 2, offset, arrival_ms: c.arrival_time, id: c.request_id, format: 'cdn', simulated: c.simulated, bytes: payload.length, fields: '1,2,5,7,10,13,18,19,21', payload }
+}
+
+/** A page of what lies in the stream, from a place on. */
+function past(query) {
+  const limit = Number(query.get('limit') ?? 100), filter = query.get('filter') ?? ''
+  const number = (name) => Number(query.get(name))
+  let place = query.has('cursor') ? number('cursor') : query.has('at_ms') ? clicks.findIndex((c) => c.arrival_time >= number('at_ms')) : number('offset')
+  if (place < 0) place = clicks.length
+  const records = []
+  const begin = place
+  for (; place < clicks.length && records.length < limit && place - begin < 5000; place += 1) {
+    const record = recordOf(clicks[place], place)
+    if (!filter || record.payload.toLowerCase().includes(filter.toLowerCase())) records.push(record)
+  }
+  return { records, searched: place - begin, cursor: String(place), left: clicks.length - place }
 }
 
 // ---- the doors ----
@@ -194,6 +224,32 @@ createServer(async (req, res) => {
     req.on('close', () => clearInterval(timer))
     return
   }
+  if (path === '/api/v1/plan') return json(res, streams.plan(url.searchParams))
+  if (path === '/api/v1/live/streams') {
+    const send = live(req, res)
+    const push = () => send('streams', { at_ms: Date.now(), streams: [...streams.all.values()].map(summary) })
+    push()
+    const timer = setInterval(push, 1000)
+    req.on('close', () => clearInterval(timer))
+    return
+  }
+  const place = /^\/api\/v1\/(live\/)?streams\/([^/]+)(?:\/(\w+))?$/.exec(path)
+  if (place) {
+    const stream = streams.all.get(decodeURIComponent(place[2]))
+    if (req.method === 'POST') {
+      const [status, answer] = streams.change(place[2], place[3], JSON.parse(await body(req)))
+      return json(res, answer, status)
+    }
+    if (!stream) return json(res, { error: { kind: 'not found', message: `there is no stream "${place[2]}"`, remedy: 'Streams here: clicks, orders' } }, 404)
+    if (place[3] === 'records') return json(res, past(url.searchParams))
+    if (!place[1]) return json(res, streams.state(stream, flag('behind')))
+    const send = live(req, res)
+    const push = () => send('stream', streams.state(stream, flag('behind')))
+    push()
+    const timer = setInterval(push, 1000)
+    req.on('close', () => clearInterval(timer))
+    return
+  }
   if (path === '/api/v1/live/sql') {
     const queries = JSON.parse(url.searchParams.get('q') ?? '[]')
     const send = live(req, res)
@@ -216,10 +272,10 @@ createServer(async (req, res) => {
     const filter = url.searchParams.get('filter') ?? ''
     let offset = 81_200
     const show = (c) => {
-      const stem = `/action?action=${c.action}&product_id=${c.product_id}&product_name=${encodeURIComponent(c.product_name)}&price=${c.price}`
-      const payload = [(c.event_time / 1000).toFixed(3), '203.0.113.7', '200', 'GET', stem, c.request_id, `Mozilla/5.0%20(${c.os})%20${c.browser}`, '-', stem.split('?')[1]].join('\t')
-      if (filter && !payload.includes(filter)) return
-      send('record', { shard: offset % 2, offset: offset++, arrival_ms: c.arrival_time, id: c.request_id, format: 'cdn', simulated: c.simulated, bytes: payload.length, fields: '1,2,5,7,10,13,18,19,21', payload })
+      const record = recordOf(c, offset)
+      if (filter && !record.payload.includes(filter)) return
+      offset += 1
+      send('record', record)
       if (offset % 40 === 0) send('skipped', { shown: 1, of: 3 })
     }
     clicks.slice(-25).forEach(show)

@@ -23,6 +23,12 @@ const LOOKS = [
   ['dashboard-hour-table', '#/dashboard/shop?range=hour', async (page) => { await page.waitForSelector('.canvas'); await page.locator('[aria-label*="as table"]').nth(1).click(); await page.locator('[aria-label^="Show the SQL"]').nth(2).click() }],
   ['pipeline', '#/pipeline', async () => rest(2500)],
   ['pipeline-room', '#/pipeline', async (page) => { await rest(1200); await page.locator('g.room').nth(2).click() }],
+  ['streams', '#/streams', async (page) => page.waitForSelector('tbody tr')],
+  ['streams-one', '#/streams/clicks', async (page) => { await page.waitForSelector('.band .cell'); await rest(2500) }],
+  ['streams-shard', '#/streams/clicks?heat=in_bytes&shard=6', async (page) => { await page.waitForSelector('.shard'); await page.getByLabel('View the flow as table').click() }],
+  ['streams-split', '#/streams/clicks?shard=6', async (page) => { await page.getByRole('button', { name: 'Split …' }).click(); await page.getByLabel(/Cut at/).fill('30%') }],
+  ['streams-retention', '#/streams/clicks', async (page) => { await page.getByRole('button', { name: 'Retention …' }).click(); await page.getByLabel(/Hours/).fill('24') }],
+  ['tail-past', '#/tail/clicks?from=earliest', async (page) => page.waitForSelector('tbody tr')],
   ['tail', '#/tail/clicks', async () => rest(1200)],
   ['tail-record', '#/tail/clicks', async (page) => { await rest(900); await page.locator('tbody tr').nth(3).click(); await rest(500) }],
   ['sql', '#/sql', async (page) => { await page.locator('.button.strong').click(); await rest(700) }],
@@ -57,7 +63,7 @@ for (const [size, width, height] of [['laptop', 1440, 900], ['phone', 390, 844]]
         await act(page)
         await rest(500)
         await page.screenshot({ path: `${INTO}/${where}.png` })
-        if (size === 'laptop' || name === 'dashboard' || name === 'pipeline') await page.screenshot({ path: `${INTO}/${where}-whole.png`, fullPage: true })
+        if (size === 'laptop' || ['dashboard', 'pipeline', 'streams-one', 'streams-shard'].includes(name)) await page.screenshot({ path: `${INTO}/${where}-whole.png`, fullPage: true })
         for (const fault of await page.evaluate(faults)) found.push(`${where}: ${fault}`)
       } catch (error) {
         found.push(`${where}: ${error.message.split('\n')[0]}`)

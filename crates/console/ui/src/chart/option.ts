@@ -1,7 +1,7 @@
 // A picture as options for the drawing engine. Pure: the same picture gives the same options.
 
 import type { Picture } from '../result/pivot'
-import { DAY, HOUR, clockWords, dayWords, numberWords, unitOf, weekdayWords } from '../result/words'
+import { DAY, HOUR, MINUTE, clockWords, dayWords, numberWords, secondsWords, unitOf, weekdayWords } from '../result/words'
 import type { Colours } from './colours'
 
 export interface Look {
@@ -19,6 +19,7 @@ export interface Look {
 
 export function axisWords(picture: Picture, at: number, first: boolean): string {
   if (picture.step >= DAY) return weekdayWords(at)
+  if (picture.step < MINUTE) return secondsWords(at)
   const atMidnight = at % DAY === 0
   if (picture.step >= HOUR && (atMidnight || first)) return atMidnight ? dayWords(at) : `${clockWords(at)}`
   return atMidnight ? dayWords(at) : clockWords(at)

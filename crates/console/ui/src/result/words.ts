@@ -90,6 +90,7 @@ export const DAY = 86_400_000
 /** The name of one bucket of time, for a tooltip or a table. */
 export function bucketWords(at: number, step: number): string {
   if (step >= DAY) return weekday.format(at)
+  if (step < MINUTE) return seconds.format(at)
   const end = at + step
   return `${day.format(at)}, ${clock.format(at)}–${clock.format(end)}`
 }
