@@ -40,7 +40,7 @@ export function lineageOf(shards: Shard[], rowsMax = ROWS_MAX): Lineage {
   const hidden = Math.max(0, all - rowsMax)
   const cells: Cell[] = []
   for (const shard of shards) {
-    const from = groups.filter(([, end]) => end <= shard.created_ms + TOGETHER_MS).length
+    const from = groups.filter(([begin]) => begin <= shard.created_ms).length
     const closed = shard.closed_ms
     const to = closed === null ? all : groups.findIndex(([begin, end]) => begin <= closed && closed <= end) + 1
     const top = Math.max(0, from - hidden)
