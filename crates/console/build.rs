@@ -3,7 +3,6 @@
 use std::{fs, io, path::Path};
 
 const PLACEHOLDER: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>riverrun</title>\
-<style>body{font:16px system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem}</style>\
 <h1>The pages of this console were not built</h1>\
 <p>This binary was made without them. The HTTP API works all the same: see <code>/api/v1/health</code>.</p>\
 <p>To build the pages: <code>npm ci && npm run build</code> in <code>crates/console/ui</code>, then <code>cargo build --release</code> again; \

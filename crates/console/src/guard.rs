@@ -136,10 +136,16 @@ pub(crate) async fn login(State(guard): State<Arc<Guard>>, parts: Parts, body: a
 pub(crate) fn login_page(note: &str) -> String {
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>riverrun</title>\
-         <style>body{{font:16px system-ui;margin:15vh auto;max-width:22rem;padding:0 1rem}}input,button{{font:inherit;padding:.5rem;width:100%;\
-         box-sizing:border-box;margin:.3rem 0}}</style><h1>riverrun</h1><form method=post action=/login><label>Token of this console\
+         <link rel=stylesheet href=/login.css><h1>riverrun</h1><form method=post action=/login><label>Token of this console\
          <input name=token type=password autocomplete=current-password required autofocus></label><button>Open</button></form><p role=alert>{note}</p>"
     )
+}
+
+/// How that page looks: a file of its own, since the content security policy allows no style within a page.
+pub(crate) async fn login_style() -> impl IntoResponse {
+    const STYLE: &str = "body{font:16px system-ui;margin:15vh auto;max-width:22rem;padding:0 1rem}\
+        input,button{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.3rem 0}";
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)
 }
 
 fn authority(uri: &Uri, headers: &HeaderMap) -> Option<String> {

@@ -11,9 +11,11 @@ mod guard;
 mod live;
 mod pages;
 mod pipeline;
+mod record;
 mod rooms;
 mod routes;
 mod settings;
+mod streams;
 
 pub use dashboards::{Chart, Dashboard, Dashboards, Tile};
 pub use pipeline::{Pipeline, RoomState};

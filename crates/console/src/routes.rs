@@ -46,16 +46,28 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/catalog", Token, get(api::catalog::catalog)),
         route(Method::GET, "/api/v1/pipeline", Token, get(api::pipeline::pipeline)),
         route(Method::GET, "/api/v1/dashboards", Token, get(api::dashboards::dashboards)),
+        route(Method::GET, "/api/v1/plan", Token, get(api::plan::plan)),
+        route(Method::GET, "/api/v1/streams", Token, get(api::streams::streams)),
+        route(Method::GET, "/api/v1/streams/{stream}", Token, get(api::streams::stream)),
+        route(Method::GET, "/api/v1/streams/{stream}/records", Token, get(api::records::records)),
+        route(Method::POST, "/api/v1/streams/{stream}/split", Token, post(api::change::split)),
+        route(Method::POST, "/api/v1/streams/{stream}/merge", Token, post(api::change::merge)),
+        route(Method::POST, "/api/v1/streams/{stream}/reshape", Token, post(api::change::reshape)),
+        route(Method::POST, "/api/v1/streams/{stream}/retention", Token, post(api::change::retention)),
+        route(Method::POST, "/api/v1/streams/{stream}/mode", Token, post(api::change::mode)),
         route(Method::GET, "/api/v1/live/sql", Token, get(live::sql::live_sql)),
         route(Method::GET, "/api/v1/live/pipeline", Token, get(live::pipeline::live_pipeline)),
+        route(Method::GET, "/api/v1/live/streams", Token, get(live::streams::live_streams)),
+        route(Method::GET, "/api/v1/live/streams/{stream}", Token, get(live::streams::live_stream)),
         route(Method::GET, "/api/v1/live/tail/{stream}", Token, get(live::tail::live_tail)),
     ]
 }
 
-/// What the pages may load and who may frame them. Charts set styles in the page, so styles may be inline; scripts may not.
+/// What the pages may load and who may frame them: what this server has, nothing inline, nothing from elsewhere. The
+/// stand-in server (`ui/mock.mjs`) sends the same, and the tests of the pages fail on anything that it refuses.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; \
-     object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+     form-action 'self'; frame-ancestors 'none'",
 );
 
 /// The whole console as one service, and what it counts.
@@ -71,8 +83,11 @@ pub fn router(rooms: Rooms, settings: &ConsoleSettings) -> (Router, Arc<dyn Meas
         api = api.route(route.path, handler);
     }
     let api = api.layer(DefaultBodyLimit::max(api::sql::SQL_BYTES_MAX)).with_state(console.clone());
-    let pages =
-        Router::new().route("/login", post(guard::login)).fallback(pages::page).with_state(console.guard.clone());
+    let pages = Router::new()
+        .route("/login", post(guard::login))
+        .route("/login.css", get(guard::login_style))
+        .fallback(pages::page)
+        .with_state(console.guard.clone());
     let collector = console.rooms.collector.clone().layer(check_token);
     let guarded = pages.merge(api).merge(collector);
     let guarded = guarded.layer(from_fn_with_state(console.guard.clone(), guard::check_place));

@@ -18,7 +18,7 @@ const option = (name, fallback) => (flag(name) ? Number(process.argv[process.arg
 const PORT = option('port', 7070)
 const RATE = option('rate', 0.6)
 const DIST = join(fileURLToPath(new URL('.', import.meta.url)), 'dist')
-const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 const PRODUCTS = [
   ['p01', 'Breakfast tea', 7.5, 10], ['p02', 'Soda bread', 4.2, 8], ['p03', 'Sea salt', 5.9, 5], ['p04', 'Wool blanket', 89, 4],

@@ -31,9 +31,11 @@ const CLOCK_TICK: Duration = Duration::from_secs(1);
 /// Where live queries get their results from.
 pub(crate) trait Source: Send + Sync + 'static {
     /// Runs the query.
-    fn run(&self, sql: Arc<str>) -> BoxFuture<'static, Result<Rows, ApiError>>;
-    /// What wakes the query.
+    fn run(&self, sql: Arc<str>) -> BoxFuture<'static, Result<Ran, ApiError>>;
+    /// What may wake the query, as far as its text tells: rather one table too many than one too few.
     fn wakes(&self, sql: &str) -> Wakes;
+    /// The changes of a table; `None` if there is no such table.
+    fn changes(&self, table: &str) -> Option<watch::Receiver<u64>>;
     /// The wall clock, milliseconds since 1970.
     fn now_ms(&self) -> i64;
 }
@@ -47,10 +49,19 @@ pub(crate) struct Rows {
     pub(crate) truncated: bool,
 }
 
+/// A run that came to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Ran {
+    pub(crate) rows: Rows,
+    /// The tables that the planned query reads.
+    pub(crate) reads: Vec<String>,
+}
+
 /// What wakes a live query: tables whose counter moves, and the clock if the result depends on it.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
-    pub(crate) tables: Vec<watch::Receiver<u64>>,
+    /// By name.
+    pub(crate) tables: Vec<(String, watch::Receiver<u64>)>,
     pub(crate) clock: bool,
 }
 
@@ -157,10 +168,13 @@ impl Hub {
 async fn compute(hub: Arc<Hub>, sql: Arc<str>, sender: Arc<Results>) {
     let mut wakes = hub.source.wakes(&sql);
     loop {
-        for table in &mut wakes.tables {
+        for (_, table) in &mut wakes.tables {
             table.mark_unchanged();
         }
-        let took = run_once(&hub, &sql, &sender).await;
+        let (took, reads) = run_once(&hub, &sql, &sender).await;
+        if let Some(reads) = reads {
+            wakes.keep_to(&reads, |table| hub.source.changes(table));
+        }
         tokio::select! {
             () = async { tokio::time::sleep(rest_after(took)).await; wakes.wait().await; } => {}
             () = sender.closed() => {}
@@ -176,14 +190,18 @@ fn rest_after(took: Duration) -> Duration {
     (took * REST_PER_RUN).max(REST_MIN)
 }
 
-/// Runs the query and publishes what differs; gives how long it took.
-async fn run_once(hub: &Arc<Hub>, sql: &Arc<str>, sender: &Results) -> Duration {
-    let Ok(_place) = hub.running.acquire().await else { return Duration::ZERO };
+/// Runs the query and publishes what differs; gives how long it took, and which tables it read if it came so far.
+async fn run_once(hub: &Arc<Hub>, sql: &Arc<str>, sender: &Results) -> (Duration, Option<Vec<String>>) {
+    let Ok(_place) = hub.running.acquire().await else { return (Duration::ZERO, None) };
     let begun = Instant::now();
     let at_ms = hub.source.now_ms();
     let outcome = tokio::select! {
         outcome = hub.source.run(sql.clone()) => outcome,
-        () = sender.closed() => return begun.elapsed(),
+        () = sender.closed() => return (begun.elapsed(), None),
+    };
+    let (outcome, reads) = match outcome {
+        Ok(Ran { rows, reads }) => (Ok(rows), Some(reads)),
+        Err(error) => (Err(error), None),
     };
     hub.counts.runs.inc();
     if outcome.is_err() {
@@ -202,15 +220,30 @@ async fn run_once(hub: &Arc<Hub>, sql: &Arc<str>, sender: &Results) -> Duration 
         !same
     });
     hub.counts.pushes.add(u64::from(pushed));
-    begun.elapsed()
+    (begun.elapsed(), reads)
 }
 
 impl Wakes {
+    /// Wakes by the tables that the query reads, and by no others; by the clock if it reads none.
+    fn keep_to(&mut self, reads: &[String], changes: impl Fn(&str) -> Option<watch::Receiver<u64>>) {
+        self.tables.retain(|(name, _)| reads.contains(name));
+        for name in reads {
+            if self.tables.iter().any(|(known, _)| known == name) {
+                continue;
+            }
+            if let Some(mut table) = changes(name) {
+                // What changed while the query ran was not waited for.
+                table.mark_changed();
+                self.tables.push((name.clone(), table));
+            }
+        }
+    }
+
     /// Until a table changed or the clock ticked; for ever if neither can happen.
     async fn wait(&mut self) {
         let clock = self.clock || self.tables.is_empty();
         let tick = async { if clock { tokio::time::sleep(CLOCK_TICK).await } else { std::future::pending().await } };
-        let tables = self.tables.iter_mut().map(|table| {
+        let tables = self.tables.iter_mut().map(|(_, table)| {
             Box::pin(async move {
                 if table.changed().await.is_err() {
                     std::future::pending::<()>().await; // the lake is closed: no change will come

@@ -3,6 +3,7 @@
 pub(crate) mod hub;
 pub(crate) mod pipeline;
 pub(crate) mod sql;
+pub(crate) mod streams;
 pub(crate) mod tail;
 
 use std::convert::Infallible;

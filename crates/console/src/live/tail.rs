@@ -1,26 +1,29 @@
 //! `GET /api/v1/live/tail/{stream}`: records as they arrive.
 //!
 //! Every round reads what came since the last one, from each shard, at most so much: what a person can look at and one
-//! connection may cost. What is not shown is counted and said in a `skipped` event, never silently left out.
+//! connection may cost. What is not shown is counted and said in a `skipped` event, never silently left out. Shards come
+//! and go while somebody looks: a new one is read once its parents are read to their ends.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
-use base::{ErrorKind, Header, Offset, ShardId};
+use base::{ErrorKind, Offset, ShardId};
 use futures::future::select_all;
 use futures::stream::unfold;
 use serde::{Deserialize, Serialize};
-use stream::Stream;
-use tokio::sync::OwnedSemaphorePermit;
+use stream::{FetchError, ShardInfo, Stream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::live::{answer, event};
+use crate::record::{Filter, show};
 use crate::rooms::Console;
+use crate::streams::find;
 
 /// Tails open at once; each reads the log for itself.
 pub(crate) const TAILS_MAX: usize = 64;
@@ -32,10 +35,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const READ_PER_ROUND: usize = 4 << 20;
 /// Records searched of one shard in one round. A filter slower than the stream looks at the newest, and says so.
 const SEARCHED_PER_ROUND_MAX: u64 = 50_000;
-/// Characters of a payload that are shown; the whole record is in the table or in `system.rejected`.
-const PAYLOAD_CHARS_MAX: usize = 16 * 1024;
-/// Characters of a filter.
-const FILTER_CHARS_MAX: usize = 200;
+/// When all known shards have ended, their successors are waited for this long: a change of shards takes a few syncs.
+const SUCCESSORS: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 pub(crate) struct Asked {
@@ -45,24 +46,6 @@ pub(crate) struct Asked {
     last: Option<u64>,
 }
 
-/// A record as the tail shows it.
-#[derive(Serialize)]
-struct Shown {
-    shard: u32,
-    offset: u64,
-    arrival_ms: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    id: Option<String>,
-    format: String,
-    /// Numbers of the fields of a CDN log line, so that the pages can name them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fields: Option<String>,
-    simulated: bool,
-    payload: String,
-    bytes: usize,
-}
-
 /// Told when records were left out.
 #[derive(Serialize, Default)]
 struct Skipped {
@@ -70,7 +53,7 @@ struct Skipped {
     of: u64,
 }
 
-/// Sends `record` and `skipped` events until the client goes or the stream is closed.
+/// Sends `record` and `skipped` events until the client goes or the stream ends.
 pub(crate) async fn live_tail(
     State(console): State<Arc<Console>>,
     Path(name): Path<String>,
@@ -83,30 +66,24 @@ pub(crate) async fn live_tail(
 }
 
 fn begin(console: &Arc<Console>, name: &str, asked: Asked) -> Result<Tail, ApiError> {
-    let stream = console.rooms.log.stream(name).ok_or_else(|| {
-        let known: Vec<String> = console.rooms.log.streams().iter().map(|stream| stream.name().to_owned()).collect();
-        let remedy = format!("Streams here: {}", known.join(", "));
-        ApiError::new(ErrorKind::NotFound, format!("there is no stream {name:?}"), remedy)
-    })?;
+    let stream = find(console, name)?;
     let place = console.tails.clone().try_acquire_owned().map_err(|_| {
         let what = format!("{TAILS_MAX} tails are open");
         ApiError::new(ErrorKind::Throttled, what, "Close one that nobody looks at, or ask again later")
     })?;
-    let filter = asked.filter.unwrap_or_default().to_lowercase();
-    if filter.chars().count() > FILTER_CHARS_MAX {
-        let what = format!("the filter has more than {FILTER_CHARS_MAX} characters");
-        return Err(ApiError::new(ErrorKind::Invalid, what, "Filter by a word of it"));
-    }
+    let filter = Filter::new(asked.filter)?;
     let back = asked.last.unwrap_or(0).min(SHOWN_PER_ROUND_MAX as u64);
-    let next = (0..stream.shards()).map(|shard| {
-        let bounds = stream.bounds(ShardId(shard));
-        Offset(bounds.end.0.saturating_sub(back).max(bounds.start.0))
+    // Before the shards are looked at, so that no change of them is missed.
+    let topology = stream.topology();
+    let lanes = stream.shard_infos().into_iter().map(|info| {
+        let bounds = stream.bounds(info.id);
+        (info.id, Lane::new(info, Offset(bounds.end.0.saturating_sub(back).max(bounds.start.0))))
     });
     Ok(Tail {
-        next: next.collect(),
+        lanes: lanes.collect(),
         stream,
+        topology,
         filter,
-        ended: HashSet::new(),
         ready: VecDeque::new(),
         not_before: Instant::now(),
         failed: false,
@@ -114,14 +91,34 @@ fn begin(console: &Arc<Console>, name: &str, asked: Asked) -> Result<Tail, ApiEr
     })
 }
 
+/// One shard as the tail reads it.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    info: ShardInfo,
+    /// The first offset not yet looked at.
+    next: Offset,
+    /// There will be no more records: it is closed and read, damaged, or the log is closed.
+    ended: bool,
+}
+
+impl Lane {
+    fn new(info: ShardInfo, next: Offset) -> Self {
+        Self { info, next, ended: false }
+    }
+
+    /// Whether its children may be read.
+    fn is_read(&self) -> bool {
+        self.ended || self.info.closed.is_some_and(|closing| self.next >= closing.end)
+    }
+}
+
 /// One open tail.
 struct Tail {
     stream: Arc<Stream>,
-    filter: String,
-    /// Per shard, the first offset not yet looked at.
-    next: Vec<Offset>,
-    /// Shards that will have no more records: damaged, or the log is closed.
-    ended: HashSet<usize>,
+    topology: watch::Receiver<u64>,
+    filter: Filter,
+    /// By number: parents come before their children.
+    lanes: BTreeMap<ShardId, Lane>,
     ready: VecDeque<Event>,
     /// When the next round may begin.
     not_before: Instant,
@@ -155,32 +152,86 @@ impl Tail {
     /// no shard can have one any more.
     async fn wait(&mut self) -> bool {
         loop {
-            let open = (0..self.next.len()).filter(|shard| !self.ended.contains(shard));
-            let beyond = open.map(|shard| {
-                let beyond = self.stream.wait_beyond(shard_id(shard), self.next[shard]);
-                Box::pin(async move { (shard, beyond.await) })
-            });
-            let beyond: Vec<_> = beyond.collect();
-            if beyond.is_empty() {
+            if self.stream.is_deleted() {
                 return false;
             }
-            let ((shard, has_more), _, _) = select_all(beyond).await;
-            if has_more {
-                tokio::time::sleep_until(self.not_before).await;
-                return true;
+            let beyond: Vec<_> = self
+                .readable()
+                .map(|lane| {
+                    let (shard, beyond) = (lane.info.id, self.stream.wait_beyond(lane.info.id, lane.next));
+                    Box::pin(async move { (shard, beyond.await) })
+                })
+                .collect();
+            if beyond.is_empty() {
+                // Between the end of the last shard and the beginning of its successors.
+                match tokio::time::timeout(SUCCESSORS, self.topology.changed()).await {
+                    Ok(Ok(())) => self.follow(),
+                    _ => return false,
+                }
+                continue;
             }
-            self.ended.insert(shard);
+            let ended = tokio::select! {
+                ((shard, has_more), _, _) = select_all(beyond) => {
+                    if has_more {
+                        tokio::time::sleep_until(self.not_before).await;
+                        return true;
+                    }
+                    Some(shard)
+                }
+                changed = self.topology.changed() => match changed {
+                    Ok(()) => None,
+                    Err(_) => return false,
+                },
+            };
+            match ended {
+                Some(shard) => {
+                    if let Some(lane) = self.lanes.get_mut(&shard) {
+                        lane.ended = true;
+                    }
+                }
+                None => self.follow(),
+            }
         }
+    }
+
+    /// The shards that can have records and whose parents are read.
+    fn readable(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.values().filter(|lane| !lane.ended && !self.waits(lane))
+    }
+
+    /// Whether a parent has records that were not looked at. One that is no longer kept has none.
+    fn waits(&self, lane: &Lane) -> bool {
+        let parents = [lane.info.parent, lane.info.adjacent_parent];
+        parents.into_iter().flatten().any(|parent| self.lanes.get(&parent).is_some_and(|parent| !parent.is_read()))
+    }
+
+    /// Takes over a change of shards: new ones are read from their first record, those that are gone are forgotten.
+    fn follow(&mut self) {
+        let lanes = self.stream.shard_infos().into_iter().map(|info| {
+            let known = self.lanes.get(&info.id).map(|lane| Lane { info, ..*lane });
+            (info.id, known.unwrap_or_else(|| Lane::new(info, self.stream.bounds(info.id).start)))
+        });
+        self.lanes = lanes.collect();
     }
 
     /// Reads what came since the last round.
     fn read_round(&mut self) {
         self.not_before = Instant::now() + ROUND;
         let mut skipped = Skipped::default();
-        for shard in 0..self.next.len() {
-            if let Err(error) = self.read_shard(shard, &mut skipped) {
-                self.ready.push_back(event("error", &error));
-                self.failed = true;
+        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
+        let open = self.lanes.values().filter(|lane| !lane.ended).count();
+        for shard in shards {
+            let Some(lane) = self.lanes.get(&shard).filter(|lane| !lane.ended && !self.waits(lane)) else { continue };
+            match self.read_shard(*lane, open, &mut skipped) {
+                Ok(next) => {
+                    if let Some(lane) = self.lanes.get_mut(&shard) {
+                        lane.next = next;
+                    }
+                }
+                Err(error) => {
+                    self.ready.push_back(event("error", &error));
+                    self.failed = true;
+                }
             }
         }
         if skipped.of > skipped.shown {
@@ -188,28 +239,32 @@ impl Tail {
         }
     }
 
-    fn read_shard(&mut self, index: usize, skipped: &mut Skipped) -> Result<(), ApiError> {
-        let shard = shard_id(index);
+    /// Reads on in one shard; gives the first offset not yet looked at.
+    fn read_shard(&mut self, lane: Lane, open: usize, skipped: &mut Skipped) -> Result<Offset, ApiError> {
+        let shard = lane.info.id;
         let bounds = self.stream.bounds(shard);
-        let asked = self.next[index];
-        let mut from = Offset(asked.0.max(bounds.start.0));
         // Without a filter there is no need to read what will not be shown; with one, no more than can be kept up with.
-        let shown_max = (SHOWN_PER_ROUND_MAX / self.next.len()).max(1) as u64;
+        let shown_max = (SHOWN_PER_ROUND_MAX / open.max(1)).max(1) as u64;
         let read_max = if self.filter.is_empty() { shown_max } else { SEARCHED_PER_ROUND_MAX };
-        from = Offset(from.0.max(bounds.end.0.saturating_sub(read_max)));
-        skipped.of += from.since(asked);
+        let from = lane.next.max(bounds.start).max(Offset(bounds.end.0.saturating_sub(read_max)));
+        skipped.of += from.since(lane.next);
         if from >= bounds.end {
-            self.next[index] = from;
-            return Ok(());
+            return Ok(from);
         }
-        let fetched = self
-            .stream
-            .fetch(shard, from, READ_PER_ROUND)
-            .map_err(|error| ApiError::new(error.kind(), error.to_string(), "See the server's log"))?;
+        let fetched = match self.stream.fetch(shard, from, READ_PER_ROUND) {
+            Ok(fetched) => fetched,
+            // Retention was faster: the next round goes on behind it.
+            Err(FetchError::Removed { start, .. }) => {
+                skipped.of += start.since(from);
+                return Ok(start);
+            }
+            Err(FetchError::NoShard { .. }) => return Ok(from),
+            Err(error) => return Err(ApiError::new(error.kind(), error.to_string(), "See the server's log")),
+        };
         for record in fetched.records() {
             let record =
                 record.map_err(|error| ApiError::new(ErrorKind::Corrupt, error.to_string(), "See the server's log"))?;
-            if record.offset < from || !self.wanted(&record) {
+            if record.offset < from || !self.filter.wants(&record) {
                 continue;
             }
             skipped.of += 1;
@@ -218,40 +273,6 @@ impl Tail {
                 self.ready.push_back(event("record", &show(shard, &record)));
             }
         }
-        self.next[index] = fetched.next();
-        Ok(())
-    }
-
-    fn wanted(&self, record: &stream::RecordView<'_>) -> bool {
-        if self.filter.is_empty() {
-            return true;
-        }
-        let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_lowercase().contains(&self.filter);
-        holds(record.value) || record.header(Header::ID).is_some_and(holds)
-    }
-}
-
-fn shard_id(index: usize) -> ShardId {
-    ShardId(u32::try_from(index).expect("a stream has at most 1000 shards"))
-}
-
-fn show(shard: ShardId, record: &stream::RecordView<'_>) -> Shown {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut payload = text(record.value);
-    if let Some((cut, _)) = payload.char_indices().nth(PAYLOAD_CHARS_MAX) {
-        payload.truncate(cut);
-        payload.push('…');
-    }
-    Shown {
-        shard: shard.0,
-        offset: record.offset.0,
-        arrival_ms: record.timestamp.0,
-        key: record.key.map(text),
-        id: record.header(Header::ID).map(text),
-        format: record.header(Header::FORMAT).map_or_else(|| "json".to_owned(), text),
-        fields: record.header(Header::FIELDS).map(text),
-        simulated: record.header(Header::SIMULATED).is_some(),
-        payload,
-        bytes: record.value.len(),
+        Ok(fetched.next())
     }
 }

@@ -29,6 +29,7 @@ const TOKEN: &str = "0123456789abcdef";
 struct Stack {
     router: Router,
     table: Arc<Table>,
+    log: Arc<stream::Log>,
     stop: CancellationToken,
     _pipeline: watch::Sender<Arc<Pipeline>>,
     _dashboards: watch::Sender<Arc<Dashboards>>,
@@ -67,7 +68,7 @@ async fn stack(settings: ConsoleSettings) -> Stack {
     let stop = CancellationToken::new();
     let rooms = Rooms {
         engine: engine.clone(),
-        log,
+        log: log.clone(),
         lake: lake.clone(),
         collector: collector.routes(),
         measured: vec![lake, engine],
@@ -77,7 +78,7 @@ async fn stack(settings: ConsoleSettings) -> Stack {
         stop: stop.clone(),
     };
     let (router, _counts) = router(rooms, &settings);
-    Stack { router, table, stop, _pipeline: pipeline, _dashboards: declared, _folder: folder }
+    Stack { router, table, log, stop, _pipeline: pipeline, _dashboards: declared, _folder: folder }
 }
 
 async fn open_stack() -> Stack {
@@ -116,6 +117,11 @@ fn sql(text: &str, accept: &str) -> Request<Body> {
     let body = json!({ "sql": text }).to_string();
     let request = request("POST", "/api/v1/sql").header(header::ACCEPT, accept);
     request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body)).expect("a request")
+}
+
+fn post(path: &str, body: &Value) -> Request<Body> {
+    let request = request("POST", path).header(header::CONTENT_TYPE, "application/json");
+    request.body(Body::from(body.to_string())).expect("a request")
 }
 
 /// Reads events of an endless answer, one after the other.
@@ -249,18 +255,171 @@ async fn the_rest_of_the_api_says_what_there_is() {
     let metrics = metrics.as_str().expect("text");
     assert!(metrics.contains("# TYPE riverrun_console_queries_total counter"), "{metrics}");
     assert!(metrics.contains("riverrun_lake_version{table=\"words\"}"), "{metrics}");
+    assert!(metrics.contains("riverrun_console_live_watchers 0"), "{metrics}");
     let mut live = events(&stack, "/api/v1/live/pipeline").await;
     assert_eq!(live.next().await.0, "pipeline");
 }
 
 #[tokio::test]
+async fn a_stream_shows_its_shards_and_is_changed_over_the_api() {
+    let stack = open_stack().await;
+    let (_, listed) = stack.json(get("/api/v1/streams")).await;
+    let words = &listed["streams"][0];
+    assert_eq!(
+        (&words["name"], &words["open_shards"], &words["mode"]),
+        (&json!("words"), &json!(1), &json!("provisioned"))
+    );
+    let (status, split) = stack.json(post("/api/v1/streams/words/split", &json!({"shard": 0}))).await;
+    assert_eq!(status, StatusCode::OK, "{split}");
+    let half = (1u128 << 127).to_string();
+    assert_eq!((&split["open_shards"], &split["closed_shards"]), (&json!(2), &json!(1)));
+    let shards = split["shards"].as_array().expect("a list");
+    assert_eq!((&shards[0]["status"], &shards[2]["range"]["start"]), (&json!("closed"), &json!(half)), "{split}");
+    assert_eq!((&shards[1]["parents"], &shards[1]["name"]), (&json!([0]), &json!("shardId-000000000001")));
+    let (_, cut) = stack.json(post("/api/v1/streams/words/split", &json!({"shard": 1, "at": "4096"}))).await;
+    assert_eq!(cut["shards"][3]["range"], json!({"start": "0", "end": "4095"}), "{cut}");
+    let (_, merged) = stack.json(post("/api/v1/streams/words/merge", &json!({"shard": 4, "with": 2}))).await;
+    assert_eq!((&merged["open_shards"], &merged["shards"][5]["parents"]), (&json!(2), &json!([4, 2])), "{merged}");
+    let (_, reshaped) = stack.json(post("/api/v1/streams/words/reshape", &json!({"shards": 3}))).await;
+    assert_eq!(reshaped["open_shards"], 3);
+    let (_, kept) = stack.json(post("/api/v1/streams/words/retention", &json!({"retention_ms": 172_800_000}))).await;
+    assert_eq!(kept["retention_ms"], 172_800_000);
+    let (_, scaled) = stack.json(post("/api/v1/streams/words/mode", &json!({"mode": "on-demand"}))).await;
+    assert_eq!(scaled["mode"], "on-demand");
+    let (_, now) = stack.json(get("/api/v1/streams/words")).await;
+    assert_eq!(
+        (&now["mode"], &now["open_shards"], &now["retention_ms"]),
+        (&json!("on-demand"), &json!(3), &json!(172_800_000))
+    );
+    assert_eq!(now["limits"]["records_in"], 1000);
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_says_why_in_the_shape_of_the_api() {
+    let stack = open_stack().await;
+    for (path, body, status, kind) in [
+        ("wrods/split", json!({"shard": 0}), StatusCode::NOT_FOUND, "not found"),
+        ("words/split", json!({"shard": 9}), StatusCode::NOT_FOUND, "not found"),
+        ("words/split", json!({"shard": 0, "at": "half"}), StatusCode::BAD_REQUEST, "invalid"),
+        ("words/split", json!({"shard": 0, "at": "0"}), StatusCode::BAD_REQUEST, "invalid"),
+        ("words/split", json!({"shrad": 0}), StatusCode::BAD_REQUEST, "invalid"),
+        ("words/reshape", json!({"shards": 0}), StatusCode::BAD_REQUEST, "invalid"),
+        ("words/reshape", json!({"shards": 100_000}), StatusCode::BAD_REQUEST, "invalid"),
+        ("words/retention", json!({"retention_ms": 1}), StatusCode::BAD_REQUEST, "invalid"),
+        ("words/mode", json!({"mode": "free"}), StatusCode::BAD_REQUEST, "invalid"),
+    ] {
+        let (found, answer) = stack.json(post(&format!("/api/v1/streams/{path}"), &body)).await;
+        assert_eq!((found, &answer["error"]["kind"]), (status, &json!(kind)), "{path} {body}: {answer}");
+        assert!(answer["error"]["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{answer}");
+    }
+    let (_, words) = stack.json(get("/api/v1/streams/words")).await;
+    assert_eq!(words["shards"].as_array().map(Vec::len), Some(1), "nothing was changed");
+    // What a page of another site could send without asking first.
+    let simple = request("POST", "/api/v1/streams/words/split").header(header::CONTENT_TYPE, "text/plain");
+    let simple = simple.body(Body::from(r#"{"shard": 0}"#)).expect("a request");
+    assert_eq!(stack.json(simple).await.0, StatusCode::BAD_REQUEST);
+    let mut foreign = post("/api/v1/streams/words/split", &json!({"shard": 0}));
+    foreign.headers_mut().insert(header::ORIGIN, HeaderValue::from_static("https://evil.example"));
+    assert_eq!(stack.json(foreign).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn the_planner_answers_by_the_formula_of_the_stream_room() {
+    let stack = open_stack().await;
+    let (status, plan) = stack.json(get("/api/v1/plan?record_bytes=10240&records_per_second=500&consumers=4")).await;
+    assert_eq!(status, StatusCode::OK, "{plan}");
+    assert_eq!((&plan["shards"], &plan["decides"], &plan["fits"]), (&json!(10), &json!("bytes_out"), &json!(true)));
+    assert_eq!(
+        plan["demands"][1],
+        json!({"limit": "bytes_in", "words": "bytes in per second", "needed": 5_120_000, "per_shard": 1_048_576, "shards": 5})
+    );
+    let (status, error) = stack.json(get("/api/v1/plan?record_bytes=10240")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(
+        error["error"]["message"].as_str().is_some_and(|message| message.contains("records_per_second")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_lies_in_a_stream_is_read_page_by_page() {
+    let stack = open_stack().await;
+    let lines: String = (0..5).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let collect = request("POST", "/collect/words").header(header::CONTENT_TYPE, "application/x-ndjson");
+    assert_eq!(stack.json(collect.body(Body::from(lines)).expect("a request")).await.0, StatusCode::OK);
+    let (_, page) = stack.json(get("/api/v1/streams/words/records?limit=2")).await;
+    assert_eq!((&page["cursor"], &page["left"], &page["searched"]), (&json!("0:2"), &json!(3), &json!(2)), "{page}");
+    assert_eq!(page["records"][1]["payload"], "{\"n\":1}");
+    let (_, next) = stack.json(get("/api/v1/streams/words/records?cursor=0:2&filter=%22N%22:4")).await;
+    assert_eq!((&next["records"][0]["offset"], &next["left"]), (&json!(4), &json!(0)), "{next}");
+    let (_, last) = stack.json(get("/api/v1/streams/words/records?shard=0&offset=3")).await;
+    assert_eq!((last["records"].as_array().map(Vec::len), &last["cursor"]), (Some(2), &json!("=0:5")), "{last}");
+    let (_, future) = stack.json(get("/api/v1/streams/words/records?at_ms=99999999999999")).await;
+    assert_eq!((&future["records"], &future["left"]), (&json!([]), &json!(0)));
+    for wrong in
+        ["offset=3", "cursor=x", "at_ms=1&offset=1&shard=0", "limit=0", "limit=501", "shard=0&cursor=0:1", "form=1"]
+    {
+        let (status, error) = stack.json(get(&format!("/api/v1/streams/words/records?{wrong}"))).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}: {error}");
+    }
+    assert_eq!(stack.json(get("/api/v1/streams/words/records?shard=7")).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_watched_stream_shows_each_change_of_its_shards_and_its_end() {
+    let stack = open_stack().await;
+    let mut all = events(&stack, "/api/v1/live/streams").await;
+    let (name, listed) = all.next().await;
+    assert_eq!((name.as_str(), &listed["streams"][0]["name"]), ("streams", &json!("words")));
+    let mut one = events(&stack, "/api/v1/live/streams/words").await;
+    assert_eq!(one.next().await.1["open_shards"], 1);
+    let stream = stack.log.stream("words").expect("it is there");
+    stream.reshape(4).expect("it can be cut");
+    while one.next().await.1["open_shards"] != 4 {}
+    assert!(stack.log.delete("words").expect("it can be deleted"));
+    while one.next().await.0 != "gone" {}
+    assert_eq!(stack.json(get("/api/v1/live/streams/words")).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_tail_follows_shards_that_split_and_merge_with_children_after_their_parents() {
+    let stack = open_stack().await;
+    let mut tail = events(&stack, "/api/v1/live/tail/words").await;
+    let stream = stack.log.stream("words").expect("it is there");
+    let mut sent = 0;
+    for shards in [1, 4, 2, 3] {
+        stream.reshape(shards).expect("it can be cut");
+        for _ in 0..4 {
+            let line = format!("{{\"key\":\"k\",\"n\":{sent}}}");
+            let collect = request("POST", "/collect/words?key=key").header(header::CONTENT_TYPE, "application/json");
+            let (status, answer) = stack.json(collect.body(Body::from(line)).expect("a request")).await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            sent += 1;
+        }
+    }
+    // One key: its records come in the order in which they were sent, through every change of shards.
+    let mut seen = Vec::new();
+    let mut shards = std::collections::BTreeSet::new();
+    while seen.len() < sent {
+        let (name, record) = tail.next().await;
+        assert_eq!(name, "record", "{record}");
+        shards.insert(record["shard"].as_u64());
+        let payload: Value = serde_json::from_str(record["payload"].as_str().unwrap_or_default()).expect("JSON");
+        seen.push(payload["n"].as_u64().expect("a number"));
+    }
+    assert_eq!(seen, (0..sent as u64).collect::<Vec<_>>());
+    assert!(shards.len() >= 3, "{shards:?}");
+}
+
+#[tokio::test]
 async fn every_answer_carries_the_security_headers() {
     let stack = open_stack().await;
-    for path in ["/", "/sql", "/api/v1/health", "/api/v1/nothing", "/assets/gone.js"] {
+    for path in ["/", "/sql", "/login.css", "/api/v1/health", "/api/v1/nothing", "/assets/gone.js"] {
         let response = stack.ask(get(path)).await;
         let headers = response.headers();
         let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().expect("ASCII");
-        assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"), "{path}");
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}");
+        assert!(!policy.contains("unsafe") && !policy.contains("font-src"), "{path}");
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
         assert!(headers.contains_key(header::REFERRER_POLICY), "{path}");
     }
@@ -286,12 +445,23 @@ async fn pages_of_other_sites_and_foreign_names_get_nothing() {
 #[tokio::test]
 async fn every_route_asks_for_the_token_but_the_health_check() {
     const OPEN: [(&str, &str); 1] = [("GET", "/api/v1/health")];
-    const ASKS: [(&str, &str); 10] = [
+    const ASKS: [(&str, &str); 21] = [
         ("GET", "/metrics"),
         ("POST", "/api/v1/sql"),
         ("GET", "/api/v1/catalog"),
         ("GET", "/api/v1/pipeline"),
         ("GET", "/api/v1/dashboards"),
+        ("GET", "/api/v1/plan"),
+        ("GET", "/api/v1/streams"),
+        ("GET", "/api/v1/streams/{stream}"),
+        ("GET", "/api/v1/streams/{stream}/records"),
+        ("POST", "/api/v1/streams/{stream}/split"),
+        ("POST", "/api/v1/streams/{stream}/merge"),
+        ("POST", "/api/v1/streams/{stream}/reshape"),
+        ("POST", "/api/v1/streams/{stream}/retention"),
+        ("POST", "/api/v1/streams/{stream}/mode"),
+        ("GET", "/api/v1/live/streams"),
+        ("GET", "/api/v1/live/streams/{stream}"),
         ("GET", "/api/v1/live/sql"),
         ("GET", "/api/v1/live/pipeline"),
         ("GET", "/api/v1/live/tail/{stream}"),

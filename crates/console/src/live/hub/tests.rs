@@ -7,11 +7,17 @@ use super::*;
 /// Long enough for anything that is going to happen, on the busiest machine.
 const IN_TIME: Duration = Duration::from_secs(30);
 
+/// The table that every query's text names, and one that is read without being named.
+const TABLE: &str = "named";
+const HIDDEN: &str = "hidden";
+
 /// Answers with what it is told, once it is let.
 struct Told {
     runs: AtomicU64,
     says: AtomicU64,
     change: watch::Sender<u64>,
+    /// The changes of a table that no text names.
+    hidden: watch::Sender<u64>,
     /// A run ends when it gets a turn.
     turns: Arc<Semaphore>,
 }
@@ -20,13 +26,18 @@ impl Told {
     /// A source whose runs end at once.
     fn quick() -> Arc<Self> {
         let turns = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Arc::new(Self { runs: AtomicU64::new(0), says: AtomicU64::new(0), change: watch::channel(0).0, turns })
+        Self::with(turns)
+    }
+
+    fn with(turns: Arc<Semaphore>) -> Arc<Self> {
+        let (change, hidden) = (watch::channel(0).0, watch::channel(0).0);
+        Arc::new(Self { runs: AtomicU64::new(0), says: AtomicU64::new(0), change, hidden, turns })
     }
 
     /// A source whose runs end one by one, as [`Told::let_one_end`] says.
     fn held() -> Arc<Self> {
         let turns = Arc::new(Semaphore::new(0));
-        Arc::new(Self { runs: AtomicU64::new(0), says: AtomicU64::new(0), change: watch::channel(0).0, turns })
+        Self::with(turns)
     }
 
     fn runs(&self) -> u64 {
@@ -49,7 +60,7 @@ impl Told {
 }
 
 impl Source for Told {
-    fn run(&self, sql: Arc<str>) -> BoxFuture<'static, Result<Rows, ApiError>> {
+    fn run(&self, sql: Arc<str>) -> BoxFuture<'static, Result<Ran, ApiError>> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let says = self.says.load(Ordering::SeqCst);
         let turns = self.turns.clone();
@@ -58,12 +69,18 @@ impl Source for Told {
             if sql.contains("wrong") {
                 return Err(ApiError::new(ErrorKind::Invalid, format!("wrong {says}"), ""));
             }
-            Ok(Rows { json: Bytes::from(says.to_string()), truncated: false })
+            let rows = Rows { json: Bytes::from(says.to_string()), truncated: false };
+            let reads = if sql.contains("hidden") { HIDDEN } else { TABLE };
+            Ok(Ran { rows, reads: vec![reads.to_owned()] })
         })
     }
 
     fn wakes(&self, _sql: &str) -> Wakes {
-        Wakes { tables: vec![self.change.subscribe()], clock: false }
+        Wakes { tables: vec![(TABLE.to_owned(), self.change.subscribe())], clock: false }
+    }
+
+    fn changes(&self, table: &str) -> Option<watch::Receiver<u64>> {
+        (table == HIDDEN).then(|| self.hidden.subscribe())
     }
 
     fn now_ms(&self) -> i64 {
@@ -139,6 +156,21 @@ async fn a_result_that_stays_the_same_is_not_pushed_again() {
     source.say(7);
     assert_eq!(next(&mut look).await, (2, "7".into()), "version 2 is the second different result");
     assert_eq!(source.runs(), 3);
+}
+
+#[tokio::test]
+async fn a_query_is_woken_by_what_it_reads_and_not_by_what_its_text_names() {
+    let source = Told::quick();
+    let hub = Hub::new(source.clone());
+    let mut look = hub.subscribe("select from hidden").expect("there is room");
+    assert_eq!(next(&mut look).await, (1, "0".into()));
+    // Changes during the first run could have been missed: it runs once more.
+    until(|| source.runs() == 2).await;
+    source.say(7);
+    let woken = tokio::time::timeout(REST_MIN * 3, look.latest.changed()).await;
+    assert!(woken.is_err(), "by a table that it only names");
+    source.hidden.send_modify(|changes| *changes += 1);
+    assert_eq!(next(&mut look).await, (2, "7".into()));
 }
 
 #[tokio::test]
