@@ -112,6 +112,18 @@ impl Lane {
     }
 }
 
+/// What a tail waits for.
+enum Woken {
+    /// A shard has records that were not looked at.
+    Records,
+    /// A shard will have no more.
+    Ended(ShardId),
+    /// The stream has other shards.
+    Shards,
+    /// There will be nothing more to wait for.
+    Over,
+}
+
 /// One open tail.
 struct Tail {
     stream: Arc<Stream>,
@@ -151,46 +163,43 @@ impl Tail {
     /// Until some shard has a record that was not looked at, and a round's time has passed since the last; false once
     /// no shard can have one any more.
     async fn wait(&mut self) -> bool {
-        loop {
-            if self.stream.is_deleted() {
-                return false;
-            }
-            let beyond: Vec<_> = self
-                .readable()
-                .map(|lane| {
-                    let (shard, beyond) = (lane.info.id, self.stream.wait_beyond(lane.info.id, lane.next));
-                    Box::pin(async move { (shard, beyond.await) })
-                })
-                .collect();
-            if beyond.is_empty() {
-                // Between the end of the last shard and the beginning of its successors.
-                match tokio::time::timeout(SUCCESSORS, self.topology.changed()).await {
-                    Ok(Ok(())) => self.follow(),
-                    _ => return false,
+        while !self.stream.is_deleted() {
+            match self.woken().await {
+                Woken::Records => {
+                    tokio::time::sleep_until(self.not_before).await;
+                    return true;
                 }
-                continue;
-            }
-            let ended = tokio::select! {
-                ((shard, has_more), _, _) = select_all(beyond) => {
-                    if has_more {
-                        tokio::time::sleep_until(self.not_before).await;
-                        return true;
-                    }
-                    Some(shard)
-                }
-                changed = self.topology.changed() => match changed {
-                    Ok(()) => None,
-                    Err(_) => return false,
-                },
-            };
-            match ended {
-                Some(shard) => {
+                Woken::Ended(shard) => {
                     if let Some(lane) = self.lanes.get_mut(&shard) {
                         lane.ended = true;
                     }
                 }
-                None => self.follow(),
+                Woken::Shards => self.follow(),
+                Woken::Over => return false,
             }
+        }
+        false
+    }
+
+    /// Waits for the next thing to happen.
+    async fn woken(&mut self) -> Woken {
+        let beyond: Vec<_> = self
+            .readable()
+            .map(|lane| {
+                let (shard, beyond) = (lane.info.id, self.stream.wait_beyond(lane.info.id, lane.next));
+                Box::pin(async move { (shard, beyond.await) })
+            })
+            .collect();
+        if beyond.is_empty() {
+            // Between the end of the last shard and the beginning of its successors.
+            return match tokio::time::timeout(SUCCESSORS, self.topology.changed()).await {
+                Ok(Ok(())) => Woken::Shards,
+                _ => Woken::Over,
+            };
+        }
+        tokio::select! {
+            ((shard, has_more), _, _) = select_all(beyond) => if has_more { Woken::Records } else { Woken::Ended(shard) },
+            changed = self.topology.changed() => if changed.is_ok() { Woken::Shards } else { Woken::Over },
         }
     }
 
