@@ -32,6 +32,8 @@ pub enum Event {
     Retain(&'static str, u64),
     /// So many milliseconds pass, then retention sweeps.
     Sweep(i64),
+    /// The records of a stream are encrypted from now on, or no more.
+    Encrypt(&'static str, bool),
     /// A note of so many bytes is set.
     Note(&'static str, usize),
     /// The wall clock jumps.
@@ -99,7 +101,8 @@ fn event(random: &mut StdRng) -> Event {
         66..69 => Event::Delete(name),
         69..75 => Event::Retain(name, random.random_range(0..4000)),
         75..79 => Event::Sweep(random.random_range(0..40 * HOUR_MS)),
-        79..83 => Event::Note(name, random.random_range(0..1500)),
+        79 => Event::Encrypt(name, random.random()),
+        80..83 => Event::Note(name, random.random_range(0..1500)),
         83..86 => Event::Jump([-HOUR_MS, YEAR_MS, 1000, -1][random.random_range(0..4)]),
         86..91 => Event::Reopen,
         _ => Event::Crash(crash(random)),
@@ -237,6 +240,7 @@ fn happen(world: &mut World, event: &Event, hits: &Hits) -> Check {
         Event::Delete(_) => "event: delete",
         Event::Retain(..) => "event: retain",
         Event::Sweep(_) => "event: sweep",
+        Event::Encrypt(..) => "event: encrypt",
         Event::Note(..) => "event: note",
         Event::Jump(_) => "event: the clock jumps",
         Event::Reopen => "event: reopen",
@@ -254,6 +258,7 @@ fn happen(world: &mut World, event: &Event, hits: &Hits) -> Check {
             world.sweep(*ms);
             Ok(())
         }
+        Event::Encrypt(name, encrypt) => world.encrypt(name, *encrypt),
         Event::Note(name, bytes) => world.set_note(name, "note", &vec![7; *bytes]),
         Event::Jump(ms) => {
             world.jump(*ms);

@@ -70,6 +70,37 @@ pub(crate) fn read_all(stream: &Stream, shard: ShardId) -> Result<(Offset, Recor
     }
 }
 
+/// The slow reader takes one record: the next one, or, if retention was faster, it is told where to go on.
+pub(crate) fn read_on(stream: &Stream, shard: ShardId, model: &mut ShardModel, hits: &Hits) -> Check {
+    let at = Offset(model.slow);
+    let start = Offset(model.start);
+    match stream.fetch(shard, at, 1) {
+        Ok(fetched) if fetched.is_empty() => {
+            if model.slow == model.end() {
+                Ok(())
+            } else {
+                Err(format!("nothing is at {at}, before the end"))
+            }
+        }
+        Ok(fetched) => {
+            let found = fetched.records().next().ok_or("a fetch that is not empty holds no record")?;
+            let found = found.map_err(|error| error.to_string())?;
+            let expected = model.promised.get(model.slow as usize).map(|kept| kept.value.as_slice());
+            if (found.offset, Some(found.value)) != (at, expected) {
+                return Err(format!("a slow reader found another record at {at}"));
+            }
+            model.slow += 1;
+            Ok(())
+        }
+        Err(FetchError::Removed { start: told, .. }) if at < start && told == start => {
+            hits.hit("a slow reader was overtaken by retention");
+            model.slow = start.0;
+            Ok(())
+        }
+        Err(error) => Err(format!("a slow reader at {at} was told: {error}")),
+    }
+}
+
 /// The offset of a time must be that of the first record as late.
 pub(crate) fn look_up_times(stream: &Stream, shard: ShardId, model: &ShardModel) -> Check {
     let times = || model.promised.iter().enumerate().skip(model.start as usize);

@@ -36,6 +36,8 @@ pub struct ShardModel {
     pub next_starts: BTreeSet<u64>,
     /// Where it ended.
     pub closed: Option<u64>,
+    /// How far a reader has come who takes one record at a time, while retention goes on.
+    pub slow: u64,
 }
 
 /// One stream.
@@ -67,6 +69,7 @@ impl ShardModel {
             start: 0,
             next_starts: BTreeSet::new(),
             closed: None,
+            slow: 0,
         }
     }
 

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, ErrorKind, Millis, Offset, ShardId};
-use stream::{AppendError, Compression, Faults, Log, OpenError, ReshardError, ShardStatus, Stream, StreamSettings};
+use stream::{
+    AppendError, Compression, Faults, Keyring, Log, OpenError, ReshardError, ShardStatus, Stream, StreamSettings,
+};
 use uuid::Uuid;
 
 use crate::clock::SimClock;
 use crate::disk::{Crash, SimDisk};
 use crate::hits::Hits;
-use crate::look::{Answer, Appending, Waiting, append, count_recoveries, kind_of, look_up_times, poll, read_all, wait};
+use crate::look::{
+    Answer, Appending, Waiting, append, count_recoveries, kind_of, look_up_times, poll, read_all, read_on, wait,
+};
 use crate::model::{Check, Kept, StreamModel};
 use crate::trace::Trace;
 
@@ -22,6 +26,8 @@ const DIR: &str = "/data";
 const SEGMENT_BYTES: u64 = 1500;
 /// Retention by time; the least that the file may say.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// The master key of streams that are encrypted.
+const KEY: [u8; 32] = [17; 32];
 /// What a steady clock may take for time although the wall clock only drifted, see `stream`'s retention.
 const CLOCK_SLACK_MS: i64 = 120_000;
 
@@ -124,7 +130,7 @@ impl World {
         if self.disk.files().iter().any(|(path, _)| path.ends_with("deleted.json")) {
             self.hits.hit("recovery: deletion_finished");
         }
-        let log = Log::open_on(disk, Path::new(DIR), clock, self.faults, 0)?;
+        let log = Log::open_on(disk, Path::new(DIR), clock, self.faults, 0, Some(Keyring::new(&KEY)))?;
         self.log = Some(log);
         (self.restarted, self.disturbed) = (true, Disturbed::No);
         self.trace.note("opened");
@@ -408,6 +414,17 @@ impl World {
         }
     }
 
+    /// Encrypts the records of a stream from now on, or no more.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn encrypt(&mut self, name: &str, encrypt: bool) -> Check {
+        let Some(stream) = self.log().stream(name) else { return Ok(()) };
+        let set = stream.set_encryption(encrypt);
+        self.note("encrypt", name, &set);
+        set.or_else(|error| self.refused("encrypt", error.kind(), &error))
+    }
+
     /// Lets retention remove what is above `bytes` in a stream.
     ///
     /// # Errors
@@ -535,6 +552,7 @@ impl World {
                 read.iter().for_each(|(_, value)| self.trace.bytes(value));
                 shard.check(start, read, restarted, now).map_err(told)?;
                 look_up_times(stream, ShardId(*id), shard).map_err(told)?;
+                read_on(stream, ShardId(*id), shard, &self.hits).map_err(told)?;
                 if restarted {
                     shard.next_starts.clear();
                 }

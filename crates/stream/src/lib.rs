@@ -39,7 +39,6 @@ mod partition;
 pub mod plan;
 mod range;
 mod recovery;
-mod remap;
 mod reshard;
 mod retention;
 mod scale;

@@ -68,7 +68,7 @@ impl Log {
         faults: Faults,
         keys: Option<Keyring>,
     ) -> Result<Arc<Self>, OpenError> {
-        Self::open_whole(Arc::new(RealDisk), dir, clock, faults, COMMITTERS, keys)
+        Self::open_on(Arc::new(RealDisk), dir, clock, faults, COMMITTERS, keys)
     }
 
     /// Like [`Log::open`], with planted bugs: only for testing the tests.
@@ -79,22 +79,12 @@ impl Log {
         Self::open_with_keys(dir, clock, faults, None)
     }
 
-    /// Like [`Log::open_with`], on any disk and with so many threads that commit: for simulations. Without any, what
-    /// waits is written when the log is closed.
+    /// Like [`Log::open_with_keys`], on any disk and with so many threads that commit: for simulations. Without any, what
+    /// waits is written by [`Log::step`], or when the log is closed.
     ///
     /// # Errors
     /// As [`Log::open`].
     pub fn open_on(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        clock: Arc<dyn Clock>,
-        faults: Faults,
-        committers: usize,
-    ) -> Result<Arc<Self>, OpenError> {
-        Self::open_whole(disk, dir, clock, faults, committers, None)
-    }
-
-    fn open_whole(
         disk: Arc<dyn Disk>,
         dir: &Path,
         clock: Arc<dyn Clock>,

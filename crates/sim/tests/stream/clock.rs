@@ -28,7 +28,7 @@ fn three_days(seed: u64, hits: &Hits) -> Check {
     while world.clock.really() < YEAR_MS + 3 * 24 * HOUR_MS {
         match wrong_for {
             None if random.random_bool(0.1) => {
-                wrong_for = Some(random.random_range(1..5));
+                wrong_for = Some(random.random_range(0..2));
                 go_wrong(&mut world, &mut random, hits);
             }
             Some(0) => {
@@ -49,7 +49,7 @@ fn three_days(seed: u64, hits: &Hits) -> Check {
             world.open().map_err(|error| error.to_string())?;
             world.check()?;
         }
-        sweep(&mut world, random.random_range(1..12))?;
+        sweep(&mut world, random.random_range(5..25))?;
     }
     world.clock.mend();
     let last = world.clock.really();

@@ -62,7 +62,7 @@ impl Town {
 
     fn open(&mut self) -> Result<(), OpenError> {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let log = Log::open_on(Arc::new(self.disk.clone()), Path::new(DIR), clock, self.faults, 0)?;
+        let log = Log::open_on(Arc::new(self.disk.clone()), Path::new(DIR), clock, self.faults, 0, None)?;
         let settings = StreamSettings { shards: 2, segment_bytes: 600, ..StreamSettings::default() };
         let stream = log.ensure(STREAM, &settings)?;
         self.log = Some((log, stream));

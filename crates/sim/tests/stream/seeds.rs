@@ -47,10 +47,12 @@ const MUST_HIT: &[&str] = &[
     "event: delete",
     "event: retain",
     "event: sweep",
+    "event: encrypt",
     "event: note",
     "event: the clock jumps",
     "event: reopen",
     "event: crash",
+    "a slow reader was overtaken by retention",
     "recovery: kept",
     "recovery: cut",
     "recovery: rewritten",
@@ -96,7 +98,14 @@ fn caught_after(faults: Faults) -> Option<u64> {
 
 #[test]
 fn the_seeds_catch_every_planted_bug() {
-    for (name, faults) in [("acknowledge before sync", ACKNOWLEDGE_EARLY()), ("retry a failed sync", RETRY_SYNC())] {
+    let close_unsynced = Faults { close_unsynced: true, ..Faults::default() };
+    let reopen = Faults { reopen_after_failed_close: true, ..Faults::default() };
+    for (name, faults) in [
+        ("acknowledge before sync", ACKNOWLEDGE_EARLY()),
+        ("retry a failed sync", RETRY_SYNC()),
+        ("let new shards take records before it is durable that the old ones are closed", close_unsynced),
+        ("go on with a shard that may be closed after a restart", reopen),
+    ] {
         let after = caught_after(faults);
         assert!(after.is_some(), "{name} is not caught by {SEEDS} seeds: they are worth nothing");
         eprintln!("{name}: caught by seed {after:?}");

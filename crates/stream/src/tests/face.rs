@@ -197,7 +197,7 @@ async fn batches_of_any_size_and_compression_come_back() {
 async fn too_much_waiting_is_throttled_and_never_falsely_acknowledged() {
     let dir = tempfile::tempdir().expect("a folder");
     let disk = Arc::new(crate::disk::RealDisk);
-    let log = Log::open_on(disk, dir.path(), Arc::new(SystemClock), Faults::default(), 0).expect("opens");
+    let log = Log::open_on(disk, dir.path(), Arc::new(SystemClock), Faults::default(), 0, None).expect("opens");
     let stream = log.ensure("clicks", &StreamSettings::default()).expect("is made");
     let large = "x".repeat(1 << 20);
     let mut waiting = Vec::new();
