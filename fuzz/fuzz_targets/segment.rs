@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use base::{Millis, Offset, ShardId, SystemClock};
 use libfuzzer_sys::fuzz_target;
-use stream::{Log, StreamSettings};
+use stream::{Faults, Keyring, Log, StreamSettings};
 
 /// A data folder with an empty stream, in memory if the machine has such a place.
 fn folder() -> &'static Path {
@@ -34,7 +34,9 @@ fuzz_target!(|data: &[u8]| {
         std::fs::write(shard.join(format!("{:020}.{extension}", 0)), bytes).expect("writes");
         rest = after;
     }
-    let log = Log::open(folder(), Arc::new(SystemClock)).expect("damage within a shard is no error here");
+    let keys = Some(Keyring::new(&[7; 32]));
+    let log = Log::open_with_keys(folder(), Arc::new(SystemClock), Faults::default(), keys);
+    let log = log.expect("damage within a shard is no error here");
     let stream = log.stream("s").expect("is found");
     let mut from = Offset::ZERO;
     while let Ok(fetched) = stream.fetch(ShardId(0), from, 4096) {

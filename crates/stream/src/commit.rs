@@ -67,6 +67,16 @@ impl Queue {
     pub(crate) fn new(refused: Option<AppendError>) -> Self {
         Self { waiting: VecDeque::new(), bytes: 0, scheduled: false, refused }
     }
+
+    fn admit(&self, bytes: usize) -> Result<(), AppendError> {
+        match &self.refused {
+            Some(refused) => Err(refused.clone()),
+            None if self.bytes + bytes > SHARD_QUEUE_BYTES_MAX || self.waiting.len() >= SHARD_QUEUE_APPENDS_MAX => {
+                Err(AppendError::Throttled { waiting: self.bytes, max: SHARD_QUEUE_BYTES_MAX })
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// What only the committing thread knows.
@@ -94,25 +104,25 @@ enum Failure {
 }
 
 impl Shard {
+    /// Whether so many bytes would be queued now; a refusal counts as one.
+    pub(crate) fn has_room(&self, bytes: usize) -> Result<(), AppendError> {
+        self.queue.lock().admit(bytes).inspect_err(|error| self.count_refusal(error))
+    }
+
+    fn count_refusal(&self, error: &AppendError) {
+        match error {
+            AppendError::Throttled { .. } => self.counts.throttled.inc(),
+            AppendError::ShardClosed { .. } => self.counts.moved.inc(),
+            _ => self.counts.failed.inc(),
+        }
+    }
+
     /// Queues a batch. The second value tells to schedule the shard.
     pub(crate) fn enqueue(&self, batch: Batch) -> Result<(oneshot::Receiver<Answer>, bool), AppendError> {
         let bytes = batch.bytes();
         let mut queue = self.queue.lock();
-        let taken = match &queue.refused {
-            Some(refused) => Err(refused.clone()),
-            None if queue.bytes + bytes > SHARD_QUEUE_BYTES_MAX || queue.waiting.len() >= SHARD_QUEUE_APPENDS_MAX => {
-                Err(AppendError::Throttled { waiting: queue.bytes, max: SHARD_QUEUE_BYTES_MAX })
-            }
-            None => self.around.budget.take(bytes),
-        };
-        if let Err(error) = taken {
-            match error {
-                AppendError::Throttled { .. } => self.counts.throttled.inc(),
-                AppendError::ShardClosed { .. } => self.counts.moved.inc(),
-                _ => self.counts.failed.inc(),
-            }
-            return Err(error);
-        }
+        let taken = queue.admit(bytes).and_then(|()| self.around.budget.take(bytes));
+        taken.inspect_err(|error| self.count_refusal(error))?;
         let (answer, receiver) = oneshot::channel();
         queue.bytes += bytes;
         queue.waiting.push_back(Waiting { batch, answer });
@@ -244,6 +254,11 @@ impl Shard {
             Some(refused) => Err(refused.clone()),
             None => Err(AppendError::Closed),
         }
+    }
+
+    /// Whether it takes nothing because it was, or is being, closed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(self.queue.lock().refused, Some(AppendError::ShardClosed { .. }))
     }
 
     /// Takes records again after [`Shard::seal`].

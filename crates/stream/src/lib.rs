@@ -39,6 +39,7 @@ mod partition;
 pub mod plan;
 mod range;
 mod recovery;
+mod remap;
 mod reshard;
 mod retention;
 mod scale;

@@ -250,3 +250,59 @@ impl NotReplaced {
         OpenError::Io { doing: "writing", path: Metadata::path(dir), source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn metadata() -> Metadata {
+        let mut metadata = Metadata::new(Millis(7), &StreamSettings { shards: 3, ..StreamSettings::default() });
+        metadata.topology.split(ShardId(1), 1 << 127, Offset(9), Millis(8)).expect("splits");
+        metadata.topology.merge([ShardId(0), ShardId(3)], [Offset(1), Offset(2)], Millis(9)).expect("merges");
+        metadata.declared = Some(StreamSettings { retention_bytes: Some(5 << 20), ..StreamSettings::default() });
+        metadata
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let metadata = metadata();
+        let read = Metadata::decode(&metadata.encode()).expect("is read");
+        // The number of shards is that of the open ones; it says nothing else.
+        assert_eq!(read.settings.shards, 3);
+        assert_eq!(read, Metadata { settings: read.settings.clone(), ..metadata });
+    }
+
+    #[test]
+    fn a_later_layout_is_told_as_such() {
+        let told = Metadata::decode(br#"{"layout": 3, "secrets": []}"#);
+        assert_eq!(told, Err("expected layout 1 or 2, found 3".to_owned()));
+        assert!(Metadata::decode(b"{}").is_err() && Metadata::decode(b"").is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        /// A list that cannot be, sealed with a right CRC: told, and never taken up.
+        #[test]
+        fn shards_that_do_not_fit_together_are_refused(
+            shard in 0usize..6, field in 0usize..6, number in any::<u32>(), wide in any::<u128>(),
+        ) {
+            let metadata = metadata();
+            let mut file: Layout2 = serde_json::from_slice(&metadata.encode()).expect("JSON");
+            let count = file.shards.len();
+            let part = &mut file.shards[shard % count];
+            match field {
+                0 => part.id = number,
+                1 => part.first_hash = wide.to_string(),
+                2 => part.last_hash = wide.to_string(),
+                3 => part.parent = Some(number),
+                4 => (part.closed_ms, part.end) = if part.end.is_some() { (None, None) } else { (Some(1), Some(2)) },
+                _ => file.next_shard = number,
+            }
+            if let Ok(read) = Metadata::decode(&file.seal()) {
+                prop_assert_eq!(read.topology.check(), Ok(()));
+            }
+        }
+    }
+}

@@ -101,14 +101,29 @@ impl Stream {
                 }
                 Err(error) => {
                     closing.iter().for_each(|shard| shard.unseal());
+                    self.tell_change();
                     return Err(ReshardError::Shard { shard: shard.id, error });
                 }
             }
         }
+        let changed = self.close_and_follow(&shape, &closing, &ends, now, plan);
+        self.tell_change(); // also whoever waits for a shard that is open again
+        changed
+    }
+
+    /// The second half of a change: from the ends of the sealed shards to the new ones in force.
+    fn close_and_follow<T>(
+        &self,
+        shape: &Shape,
+        closing: &[&Arc<Shard>],
+        ends: &BTreeMap<ShardId, Offset>,
+        now: Millis,
+        plan: impl Fn(&mut Topology, &BTreeMap<ShardId, Offset>, Millis) -> Result<T, ReshardError>,
+    ) -> Result<T, ReshardError> {
         let mut metadata = shape.metadata.clone();
-        let planned = plan(&mut metadata.topology, &ends, now).and_then(|made| {
+        let planned = plan(&mut metadata.topology, ends, now).and_then(|made| {
             metadata.topology.check().map_err(|what| ReshardError::Wrong { what })?;
-            Ok((made, self.shape_of(&shape, &metadata)?))
+            Ok((made, self.shape_of(shape, &metadata)?))
         });
         let (made, next) = planned.inspect_err(|_| closing.iter().for_each(|shard| shard.unseal()))?;
         let faults = self.ground.around.faults;
@@ -125,7 +140,6 @@ impl Stream {
             return Err(failed.to_open_error(&self.dir).into());
         }
         self.set_shape(next);
-        self.tell_change();
         closing.iter().for_each(|shard| shard.finish());
         Ok(made)
     }

@@ -325,7 +325,7 @@ impl Stream {
         self.shape.read().metadata.topology.infos().copied().collect()
     }
 
-    /// Changes whenever [`Stream::shard_infos`] does, and when the stream is deleted.
+    /// Changes whenever [`Stream::shard_infos`] does, when the stream is deleted, and sometimes without need.
     #[must_use]
     pub fn topology(&self) -> watch::Receiver<u64> {
         self.topology.subscribe()
@@ -393,8 +393,30 @@ impl Stream {
             let end = self.shard(shard).ok_or_else(|| self.no_shard_to_append(shard))?.bounds().end;
             return Ok(end..end);
         }
-        let answer = self.enqueue(shard, batch)?;
+        let answer = match self.enqueue(shard, batch) {
+            Err(closed @ AppendError::ShardClosed { .. }) => {
+                self.settled(shard).await;
+                return Err(closed);
+            }
+            queued => queued?,
+        };
         answer.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Waits until a shard that is being closed is not open any more, or takes records again: whoever then maps its keys
+    /// anew finds where they belong, and need not ask again and again meanwhile.
+    async fn settled(&self, shard: ShardId) {
+        let mut topology = self.topology.subscribe();
+        loop {
+            let closing = {
+                let shape = self.shape.read();
+                let open = shape.metadata.topology.get(shard).is_some_and(|info| info.closed.is_none());
+                open && shape.shards.get(&shard.0).is_some_and(|shard| shard.is_sealed())
+            };
+            if !closing || topology.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Queues a batch; the answer comes once it is on disk.
@@ -414,6 +436,7 @@ impl Stream {
             return Err(AppendError::RecordTooLarge { found, max });
         }
         if encryption {
+            shard.has_room(batch.bytes())?; // before the work, not after
             shard.seal.as_ref().ok_or(AppendError::NoKey)?.seal(&mut batch);
         }
         let (answer, schedule) = shard.enqueue(batch)?;

@@ -93,6 +93,9 @@ impl Topology {
             if later.is_some() || info.id.0 >= self.next {
                 return Err(format!("shard {} has a number that cannot be", info.id));
             }
+            if info.range.end < info.range.start {
+                return Err(format!("shard {} has the hashes {}, which are none", info.id, info.range));
+            }
         }
         if self.shards.len() > SHARDS_LISTED_MAX {
             return Err(format!("expected at most {SHARDS_LISTED_MAX} shards, found {}", self.shards.len()));

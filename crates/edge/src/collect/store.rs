@@ -124,25 +124,31 @@ async fn append(stream: &Stream, batches: Vec<(ShardId, Batch)>) -> Result<(), (
     let appended = join_all(batches.into_iter().map(|(shard, batch)| append_one(stream, shard, batch))).await;
     let mut records = 0;
     let mut failure = None;
-    for result in appended {
-        match result {
-            Ok(count) => records += count,
-            Err(error) => failure = Some(error),
-        }
+    for (count, error) in appended {
+        records += count;
+        failure = failure.or(error);
     }
     failure.map_or(Ok(()), |error| Err((records, error.into())))
 }
 
-async fn append_one(stream: &Stream, shard: ShardId, batch: Batch) -> Result<u64, AppendError> {
-    let records = batch.len() as u64;
+/// Appends one batch, to other shards where its own was closed meanwhile: how many records are on disk, and why no more.
+async fn append_one(stream: &Stream, shard: ShardId, batch: Batch) -> (u64, Option<AppendError>) {
     let deadline = tokio::time::Instant::now() + BUSY_TIME;
-    loop {
+    let mut waiting = vec![(shard, batch)];
+    let mut records = 0;
+    while let Some((shard, batch)) = waiting.pop() {
         match stream.append(shard, batch.clone()).await {
-            Ok(_) => return Ok(records),
+            Ok(_) => records += batch.len() as u64,
             Err(error) if error.kind() == ErrorKind::Throttled && tokio::time::Instant::now() < deadline => {
+                waiting.push((shard, batch));
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
-            Err(error) => return Err(error),
+            Err(closed @ AppendError::ShardClosed { .. }) => match stream.remap(&batch) {
+                Ok(spread) => waiting.extend(spread),
+                Err(_) => return (records, Some(closed)),
+            },
+            Err(error) => return (records, Some(error)),
         }
     }
+    (records, None)
 }

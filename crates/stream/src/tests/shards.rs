@@ -311,3 +311,39 @@ async fn an_on_demand_stream_splits_what_is_hot_and_merges_what_has_cooled_down(
     assert_eq!(log.scale().merges, 1, "back to four, not fewer");
     assert_eq!((hot.shards(), log.scale().merges), (4, 0));
 }
+
+#[tokio::test]
+async fn a_batch_whose_shard_was_closed_is_spread_anew_with_all_its_records() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open(dir.path());
+    let stream = log.ensure("clicks", &settings(1)).expect("is made");
+    let keys: Vec<String> = (0..50).map(|key| format!("key {key}")).collect();
+    let mut builder = Batch::builder().compression(crate::Compression::Zstd);
+    for (number, key) in keys.iter().chain(&keys).enumerate() {
+        let timestamp = Millis(number as i64);
+        let headers: &[(&[u8], &[u8])] = &[(b"n", key.as_bytes())];
+        let (key, value) = (Some(key.as_bytes()), key.as_bytes());
+        builder.push(RecordRef { timestamp, key, value, headers }).expect("fits");
+    }
+    let sent = builder.finish();
+    stream.reshape(4).expect("reshapes");
+    let closed = stream.append(ShardId(0), sent.clone()).await;
+    assert!(matches!(closed, Err(AppendError::ShardClosed { .. })));
+    let spread = stream.remap(&sent).expect("whole");
+    assert_eq!(spread.len(), 4);
+    let mut found = 0;
+    for (shard, batch) in spread {
+        let range = stream.append(shard, batch).await.expect("appends");
+        let fetched = stream.fetch(shard, range.start, 1 << 20).expect("reads");
+        let mut last = Millis(-1);
+        for record in fetched.records() {
+            let record = record.expect("whole");
+            assert_eq!((record.key, record.header("n")), (Some(record.value), Some(record.value)));
+            assert_eq!(stream.shard_for(record.key), shard);
+            assert!(record.timestamp > last, "in the order they had");
+            last = record.timestamp;
+            found += 1;
+        }
+    }
+    assert_eq!(found, 100);
+}

@@ -1,0 +1,45 @@
+//! Spreading a batch anew after its shard was closed.
+
+use base::ShardId;
+
+use crate::batch::{Batch, BatchBuilder, HEADER_BYTES, Header, RecordRef, Records, inflate};
+use crate::error::BatchError;
+use crate::stream::Stream;
+
+impl Stream {
+    /// The records of a batch in batches for the shards that their keys have now, in the order they had; those without a
+    /// key go to one shard. For whoever met [`crate::AppendError::ShardClosed`] and mapped by key alone: who mapped by a
+    /// hash of its own must do so again.
+    ///
+    /// # Errors
+    /// Only if the batch does not hold what was put in it.
+    pub fn remap(&self, batch: &Batch) -> Result<Vec<(ShardId, Batch)>, BatchError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = batch.as_slice();
+        let header = Header::parse(bytes).map_err(BatchError::Malformed)?;
+        let inflated = inflate(header.codec(), &bytes[HEADER_BYTES..]).map_err(BatchError::Malformed)?;
+        let turn = self.shard_for(None);
+        let mut builders: Vec<(ShardId, BatchBuilder)> = Vec::new();
+        let mut full = Vec::new();
+        for record in Records::new(&header, inflated.as_deref().unwrap_or(&bytes[HEADER_BYTES..])) {
+            let record = record.map_err(BatchError::Malformed)?;
+            let shard = record.key.map_or(turn, |key| self.shard_for(Some(key)));
+            let place = builders.iter().position(|(known, _)| *known == shard).unwrap_or_else(|| {
+                builders.push((shard, Batch::builder()));
+                builders.len() - 1
+            });
+            let headers: Vec<(&[u8], &[u8])> = record.headers().collect();
+            let (timestamp, key, value) = (record.timestamp, record.key, record.value);
+            let record = RecordRef { timestamp, key, value, headers: &headers };
+            let builder = &mut builders[place].1;
+            if let Err(BatchError::Full { .. }) = builder.push(record) {
+                full.push((shard, std::mem::replace(builder, Batch::builder()).finish())); // it was compressed
+                builder.push(record)?;
+            }
+        }
+        full.extend(builders.into_iter().map(|(shard, builder)| (shard, builder.finish())));
+        Ok(full)
+    }
+}
