@@ -17,6 +17,7 @@
 //!   counted as dropped.
 //! * [`collect`] takes JSON or raw lines and answers when they are on disk.
 //! * `firehose` takes records of Firehose clients and what delivery streams elsewhere deliver.
+//! * `kinesis` speaks the published API of Kinesis Data Streams over the streams of the log.
 
 mod answer;
 pub mod collect;
@@ -38,7 +39,10 @@ pub use collect::{CollectCounts, CollectLimits, Collector, Token};
 pub use counts::{EdgeCounts, EdgeLedger};
 pub use edge::{Edge, StartError};
 pub use firehose::{DeliveryAccess, DeliveryStream, Firehose, FirehoseCounts, FirehoseSettings};
-pub use kinesis::auth::{AccessKeys, KeyError};
+pub use kinesis::{
+    AccessKeys, EXPLICIT_HASH_KEY_HEADER, KINESIS_LISTEN_DEFAULT, KeyError, KeySource, KinesisBeside, KinesisCounts,
+    KinesisDoor, KinesisLimits, KinesisSettings, KinesisStartError,
+};
 pub use request_log::field::Field;
 pub use serve::{Cipher, Peer, ServeCounts, ServeLimits, Tls, TlsError, TlsSettings};
 pub use settings::{Content, EdgeSettings, LISTEN_DEFAULT, LogSettings, TokenSource};

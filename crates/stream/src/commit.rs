@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use base::Offset;
+use base::{Millis, Offset};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -25,7 +25,7 @@ use crate::retention::Now;
 use crate::segment::{self, OpenSegment, log_path};
 use crate::shard::{Active, Closed, End, Shard};
 
-pub(crate) type Answer = Result<Range<Offset>, AppendError>;
+pub(crate) type Answer = Result<(Range<Offset>, Millis), AppendError>;
 
 /// Bytes that wait in all queues of a log.
 #[derive(Debug, Default)]
@@ -175,7 +175,8 @@ impl Shard {
                 for waiting in group {
                     let end = next.plus(waiting.batch.len() as u64);
                     // A caller that has gone away needs no answer; its records are kept all the same.
-                    let _gone = waiting.answer.send(Ok(next..end));
+                    let latest = Millis(waiting.batch.times().1);
+                    let _gone = waiting.answer.send(Ok((next..end, latest)));
                     next = end;
                 }
             }
@@ -198,7 +199,8 @@ impl Shard {
         let mut late = Vec::with_capacity(group.len());
         for waiting in group {
             let end = next.plus(waiting.batch.len() as u64);
-            let _gone = waiting.answer.send(Ok(next..end));
+            let latest = Millis(waiting.batch.times().1);
+            let _gone = waiting.answer.send(Ok((next..end, latest)));
             late.push(Waiting { batch: waiting.batch, answer: oneshot::channel().0 });
             next = end;
         }

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::batch::Batch;
-use crate::commit::{Committers, Job};
+use crate::commit::{Answer, Committers, Job};
 use crate::counts::StreamCounts;
 use crate::delete;
 use crate::error::{AppendError, FetchError, OpenError, ReshardError};
@@ -389,9 +389,18 @@ impl Stream {
     /// Nothing of the batch was acknowledged. After [`AppendError::Throttled`] and [`AppendError::Full`] it may be sent
     /// again; after [`AppendError::ShardClosed`], its records to the shards that their keys have now.
     pub async fn append(&self, shard: ShardId, batch: Batch) -> Result<Range<Offset>, AppendError> {
+        self.append_timed(shard, batch).await.map(|(offsets, _)| offsets)
+    }
+
+    /// Like [`Stream::append`], and says the latest arrival time in the batch as it was stored. Of a batch whose records
+    /// all had the same time it is the time of each of them: the log raises it if the shard had a later one.
+    ///
+    /// # Errors
+    /// As [`Stream::append`].
+    pub async fn append_timed(&self, shard: ShardId, batch: Batch) -> Result<(Range<Offset>, Millis), AppendError> {
         if batch.is_empty() {
             let end = self.shard(shard).ok_or_else(|| self.no_shard_to_append(shard))?.bounds().end;
-            return Ok(end..end);
+            return Ok((end..end, Millis::default()));
         }
         let answer = match self.enqueue(shard, batch) {
             Err(closed @ AppendError::ShardClosed { .. }) => {
@@ -424,7 +433,7 @@ impl Stream {
         &self,
         shard: ShardId,
         mut batch: Batch,
-    ) -> Result<oneshot::Receiver<Result<Range<Offset>, AppendError>>, AppendError> {
+    ) -> Result<oneshot::Receiver<Answer>, AppendError> {
         let (shard, segment_bytes, max, encryption) = {
             let shape = self.shape.read();
             let found = shape.shards.get(&shard.0).ok_or_else(|| self.no_shard_to_append(shard))?;

@@ -1,0 +1,339 @@
+//! Records out, asked for: iterators, and the records from one on.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base::{Millis, Offset, ShardId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use stream::{FetchError, Fetched, ShardInfo, Stream};
+use tokio::time::Instant;
+
+use super::constraint::{Constraints, Pattern};
+use super::desk::{Desk, check_stream, shard_name, shard_number, stream_of_arn};
+use super::fault::Fault;
+use super::iterator::ShardIterator;
+use super::sequence::{Origin, Sequence};
+use super::shapes::{BlobRef, ChildShard, KMS, Record};
+use super::wire::{Protocol, Timestamp, encode};
+
+/// Records of one answer, at most and by default.
+const RECORDS_MAX: usize = 10_000;
+
+/// Payload bytes of one answer.
+const ANSWER_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// Bytes of the log read at once: an answer is put together from several reads, so that a small one costs little.
+const FETCH_BYTES: usize = 1024 * 1024;
+
+/// Words of `ShardIteratorType`, in the order in which the service lists them.
+pub(crate) const ITERATOR_TYPES: [&str; 5] =
+    ["AFTER_SEQUENCE_NUMBER", "LATEST", "AT_TIMESTAMP", "AT_SEQUENCE_NUMBER", "TRIM_HORIZON"];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct GetShardIteratorInput {
+    stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+    shard_id: Option<String>,
+    shard_iterator_type: Option<String>,
+    starting_sequence_number: Option<String>,
+    timestamp: Option<Timestamp>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GetShardIteratorOutput {
+    shard_iterator: String,
+}
+
+pub(crate) fn iterator(desk: &Desk, input: GetShardIteratorInput) -> Result<GetShardIteratorOutput, Fault> {
+    let mut constraints = Constraints::default();
+    constraints.required("shardId", input.shard_id.as_ref());
+    constraints.name("shardId", input.shard_id.as_ref());
+    constraints.required("shardIteratorType", input.shard_iterator_type.as_ref());
+    constraints.one_of("shardIteratorType", input.shard_iterator_type.as_ref(), &ITERATOR_TYPES);
+    constraints.pattern("startingSequenceNumber", input.starting_sequence_number.as_ref(), Pattern::Sequence);
+    check_stream(&mut constraints, input.stream_name.as_ref(), input.stream_arn.as_ref());
+    constraints.kept()?;
+    let wanted = Desk::wanted(input.stream_name.as_ref(), input.stream_arn.as_ref())?;
+    let named = input.shard_id.unwrap_or_default();
+    let shard = shard_number(&named).ok_or_else(|| desk.no_shard(&named, wanted))?;
+    let stream = desk.log.stream(wanted).ok_or_else(|| desk.shard_is_gone(shard, wanted))?;
+    let info = Desk::shard(&stream, shard).ok_or_else(|| desk.shard_is_gone(shard, wanted))?;
+    let position = Position {
+        kind: input.shard_iterator_type.unwrap_or_default(),
+        sequence: input.starting_sequence_number,
+        time: input.timestamp.map(|time| time.0),
+        doing: "GetShardIterator",
+    };
+    let offset = position.find(desk, &stream, &info)?;
+    if let Some(limits) = &desk.limits
+        && !limits.iterator(Instant::now(), stream.uuid(), shard)
+    {
+        return Err(desk.rate_exceeded(shard, stream.name()));
+    }
+    Desk::dry(input.dry_run)?;
+    Ok(GetShardIteratorOutput { shard_iterator: ShardIterator::at(&stream, shard, offset, &*desk.clock).write() })
+}
+
+/// Where reading is to begin, as a client says it.
+#[derive(Debug)]
+pub(crate) struct Position {
+    /// One of [`ITERATOR_TYPES`].
+    pub(crate) kind: String,
+    pub(crate) sequence: Option<String>,
+    pub(crate) time: Option<Millis>,
+    /// The operation, for messages.
+    pub(crate) doing: &'static str,
+}
+
+impl Position {
+    /// The offset to begin with.
+    pub(crate) fn find(&self, desk: &Desk, stream: &Stream, info: &ShardInfo) -> Result<Offset, Fault> {
+        let kind = &self.kind;
+        let by_number = matches!(kind.as_str(), "AT_SEQUENCE_NUMBER" | "AFTER_SEQUENCE_NUMBER");
+        let rule = "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or (2) \
+                    TRIM_HORIZON or LATEST and no StartingSequenceNumber.";
+        match &self.sequence {
+            Some(_) if !by_number => {
+                Err(Fault::invalid(format!("{rule} Request specified {kind} and also a StartingSequenceNumber.")))
+            }
+            None if by_number => {
+                Err(Fault::invalid(format!("{rule} Request specified {kind} and no StartingSequenceNumber.")))
+            }
+            Some(text) => {
+                let sequence = self.judge(desk, stream, info, text)?;
+                Ok(if kind == "AT_SEQUENCE_NUMBER" { sequence.at() } else { sequence.after() })
+            }
+            None => match kind.as_str() {
+                "LATEST" => Ok(stream.bounds(info.id).end),
+                "AT_TIMESTAMP" => self.at_time(desk, stream, info.id),
+                _ => Ok(stream.bounds(info.id).start),
+            },
+        }
+    }
+
+    fn judge(&self, desk: &Desk, stream: &Stream, info: &ShardInfo, text: &str) -> Result<Sequence, Fault> {
+        let (shard, doing, account) = (shard_name(info.id), self.doing, &desk.account.id);
+        let used = format!(
+            "StartingSequenceNumber {text} used in {doing} on shard {shard} in stream {} under account {account} is invalid",
+            stream.name()
+        );
+        let sequence = Sequence::parse(text).ok_or_else(|| Fault::invalid(format!("{used}.")))?;
+        if sequence.shard() != i64::from(info.id.0) {
+            return Err(Fault::invalid(format!(
+                "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a shard with {shard}",
+                sequence.shard_name()
+            )));
+        }
+        if !sequence.is_of(Desk::origin(stream, info.id)) {
+            return Err(Fault::invalid(format!("{used} because it did not come from this stream.")));
+        }
+        Ok(sequence)
+    }
+
+    fn at_time(&self, desk: &Desk, stream: &Stream, shard: ShardId) -> Result<Offset, Fault> {
+        let time = self.time.ok_or_else(|| {
+            Fault::invalid(
+                "Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP. Current request has no \
+                 timestamp parameter.",
+            )
+        })?;
+        let now = desk.clock.now();
+        if time > now {
+            return Err(Fault::invalid(format!(
+                "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: \
+                 {}, currentTimestampInMillis: {}",
+                time.0, now.0
+            )));
+        }
+        stream.offset_at(shard, time).map_err(|error| unreadable(desk, stream, shard, &error))
+    }
+}
+
+/// What the log said to a reader.
+pub(crate) fn unreadable(desk: &Desk, stream: &Stream, shard: ShardId, error: &FetchError) -> Fault {
+    if stream.is_deleted() || matches!(error, FetchError::NoShard { .. }) {
+        return desk.shard_is_gone(shard, stream.name());
+    }
+    tracing::error!(stream = stream.name(), shard = shard.0, %error, "records could not be read");
+    Fault::internal("The records could not be read; the server's log says why.")
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct GetRecordsInput {
+    shard_iterator: Option<String>,
+    limit: Option<i32>,
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetRecordsOutput<'a> {
+    records: Vec<Record<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_shard_iterator: Option<String>,
+    millis_behind_latest: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child_shards: Option<Vec<ChildShard>>,
+}
+
+/// Reads and writes the answer where the records lie. Blocks for a few reads of files.
+pub(crate) fn records(desk: &Desk, protocol: Protocol, input: GetRecordsInput) -> Result<Bytes, Fault> {
+    let mut constraints = Constraints::default();
+    constraints.number("limit", input.limit, 1, 10_000);
+    constraints.required("shardIterator", input.shard_iterator.as_ref());
+    constraints.text("shardIterator", input.shard_iterator.as_ref(), None, 1, 512);
+    constraints.arn("streamARN", input.stream_arn.as_ref(), Pattern::StreamArn);
+    constraints.kept()?;
+    let place = ShardIterator::admit(&input.shard_iterator.unwrap_or_default(), desk.clock.now())?;
+    if input.stream_arn.is_some_and(|arn| stream_of_arn(&arn) != place.stream) {
+        return Err(Fault::invalid("Invalid ShardIterator: it is not of the stream that StreamARN names."));
+    }
+    let gone = || desk.shard_is_gone(place.shard, &place.stream);
+    let stream = desk.log.stream(&place.stream).filter(|stream| stream.uuid() == place.uuid).ok_or_else(gone)?;
+    let info = Desk::shard(&stream, place.shard).ok_or_else(gone)?;
+    Desk::dry(input.dry_run)?;
+    if let Some(limits) = &desk.limits
+        && !limits.get(Instant::now(), stream.uuid(), place.shard)
+    {
+        return Err(desk.rate_exceeded(place.shard, stream.name()));
+    }
+    let limit = input.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
+    let read = Read::from(desk, &stream, &info, place.offset, limit, ANSWER_BYTES_MAX)?;
+    if let Some(limits) = &desk.limits {
+        limits.got(Instant::now(), stream.uuid(), place.shard, read.bytes);
+    }
+    desk.counts.got_records.add(read.count as u64);
+    desk.counts.got_bytes.add(read.bytes as u64);
+    // Asked again, for the shard may have been closed while it was read.
+    let closed = Desk::shard(&stream, place.shard).and_then(|info| info.closed);
+    let at_end = closed.as_ref().is_some_and(|closed| read.next >= closed.end);
+    let next = ShardIterator { made: desk.clock.now(), offset: read.next, ..place };
+    let output = GetRecordsOutput {
+        millis_behind_latest: read.behind_ms(desk, &stream, next.shard),
+        next_shard_iterator: (!at_end).then(|| next.write()),
+        child_shards: at_end.then(|| ChildShard::of(&stream, next.shard)),
+        records: read.records(&stream, next.shard)?,
+    };
+    Ok(encode(protocol, &output))
+}
+
+/// Records as they were fetched, and how many of them are given.
+pub(crate) struct Read {
+    fetched: Vec<Fetched>,
+    count: usize,
+    bytes: usize,
+    next: Offset,
+    last: Option<Millis>,
+}
+
+impl Read {
+    /// Up to `count_max` records and about `bytes_max` bytes of payload (at least one record), from `from` on. What
+    /// retention has removed is passed over.
+    pub(crate) fn from(
+        desk: &Desk,
+        stream: &Arc<Stream>,
+        info: &ShardInfo,
+        from: Offset,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<Self, Fault> {
+        let mut read = Self { fetched: Vec::new(), count: 0, bytes: 0, next: from, last: None };
+        while read.count < count_max && read.bytes < bytes_max {
+            let fetched = match stream.fetch(info.id, read.next, FETCH_BYTES.min(bytes_max)) {
+                Ok(fetched) => fetched,
+                Err(FetchError::Removed { start, .. }) if start > read.next => {
+                    read.next = start;
+                    continue;
+                }
+                // A place that was promised but has no record yet.
+                Err(FetchError::Beyond { .. }) => break,
+                Err(error) => return Err(unreadable(desk, stream, info.id, &error)),
+            };
+            if fetched.is_empty() || !read.take(fetched, stream, info.id, count_max, bytes_max)? {
+                break;
+            }
+        }
+        Ok(read)
+    }
+
+    /// Takes as many of the fetched records as may be given; whether all were.
+    fn take(
+        &mut self,
+        fetched: Fetched,
+        stream: &Stream,
+        shard: ShardId,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<bool, Fault> {
+        let mut all = true;
+        for record in fetched.records() {
+            let record = record.map_err(|error| damaged(stream, shard, &error))?;
+            let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len);
+            if self.count == count_max || (self.count > 0 && self.bytes + bytes > bytes_max) {
+                all = false;
+                break;
+            }
+            self.count += 1;
+            self.bytes += bytes;
+            self.next = record.offset.plus(1);
+            self.last = Some(record.timestamp);
+        }
+        self.fetched.push(fetched);
+        Ok(all)
+    }
+
+    /// The records, in the shape of the API.
+    pub(crate) fn records(&self, stream: &Stream, shard: ShardId) -> Result<Vec<Record<'_>>, Fault> {
+        let origin: Origin = Desk::origin(stream, shard);
+        let encryption_type = stream.settings().encryption.then_some(KMS);
+        let mut records = Vec::with_capacity(self.count);
+        for record in self.fetched.iter().flat_map(Fetched::records).take(self.count) {
+            let record = record.map_err(|error| damaged(stream, shard, &error))?;
+            records.push(Record {
+                sequence_number: origin.record(record.offset, record.timestamp),
+                approximate_arrival_timestamp: Timestamp(record.timestamp),
+                data: BlobRef(record.value),
+                partition_key: record.key.map_or(Cow::Borrowed(""), String::from_utf8_lossy),
+                encryption_type,
+            });
+        }
+        Ok(records)
+    }
+
+    /// How far behind the newest record the last one is; 0 if there is no newer one.
+    pub(crate) fn behind_ms(&self, desk: &Desk, stream: &Stream, shard: ShardId) -> i64 {
+        if self.next >= stream.bounds(shard).end {
+            return 0;
+        }
+        // At least a millisecond, for 0 says that nothing is left.
+        self.last.map_or(1, |last| desk.clock.now().since(last).max(1))
+    }
+
+    /// How many records.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of keys and payloads.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Where to read on.
+    pub(crate) fn next(&self) -> Offset {
+        self.next
+    }
+}
+
+fn damaged(stream: &Stream, shard: ShardId, error: &stream::Corrupt) -> Fault {
+    tracing::error!(stream = stream.name(), shard = shard.0, %error, "records could not be read");
+    Fault::internal("The records could not be read; the server's log says why.")
+}
