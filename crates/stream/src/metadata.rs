@@ -226,7 +226,7 @@ impl Metadata {
             ..StreamSettings::default()
         };
         let created = Millis(file.created_ms);
-        let topology = Topology::even(file.shards, created);
+        let topology = Topology::even_of_layout_1(file.shards, created);
         Self { uuid: file.uuid, created, declared: Some(settings.clone()), settings, topology }
     }
 

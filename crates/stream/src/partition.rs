@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn an_even_cut_gives_every_key_the_shard_it_had_without_ranges() {
         for shards in [1, 2, 3, 4, 5, 7, 64, 999, 1000] {
-            let ranges: Vec<HashRange> = HashRange::even(shards).collect();
+            let ranges: Vec<HashRange> = HashRange::even_of_layout_1(shards).collect();
             for key in 0..500u32 {
                 let key = key.to_be_bytes();
                 let place = ranges.iter().position(|range| range.contains(hash_of(&key)));

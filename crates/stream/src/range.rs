@@ -44,11 +44,22 @@ impl HashRange {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
-    /// All hashes cut into `parts` (at least 1) equal ranges; the last one may be shorter by a few hashes. Streams of the
-    /// first layout, which had no ranges on disk, were cut like this, so it must stay as it is.
+    /// All hashes cut into `parts` (at least 1) equal ranges, as the published API cuts them: the last takes the few hashes
+    /// that are left over.
     pub(crate) fn even(parts: u32) -> impl ExactSizeIterator<Item = Self> + Clone {
         let parts = parts.max(1);
-        let width = (u128::MAX / u128::from(parts)).saturating_add(1);
+        // 2^128 / parts, which the greatest hash / parts falls short of where nothing is left over.
+        let width = (u128::MAX / u128::from(parts)).saturating_add(u128::from(parts.is_power_of_two()));
+        Self::cut(parts, width)
+    }
+
+    /// As streams of the first layout, which had no ranges on disk, were cut: the last range is the shorter one.
+    pub(crate) fn even_of_layout_1(parts: u32) -> impl ExactSizeIterator<Item = Self> + Clone {
+        let parts = parts.max(1);
+        Self::cut(parts, (u128::MAX / u128::from(parts)).saturating_add(1))
+    }
+
+    fn cut(parts: u32, width: u128) -> impl ExactSizeIterator<Item = Self> + Clone {
         (0..parts).map(move |part| {
             let start = u128::from(part) * width;
             let end = if part + 1 == parts { u128::MAX } else { start + (width - 1) };
@@ -70,11 +81,27 @@ mod tests {
     #[test]
     fn an_even_cut_covers_every_hash_once_for_any_number_of_parts() {
         for parts in 1..=1000 {
-            let ranges: Vec<HashRange> = HashRange::even(parts).collect();
-            assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, u128::MAX));
-            assert!(ranges.windows(2).all(|pair| pair[0].adjoins(&pair[1]) && pair[0].end < pair[1].start), "{parts}");
-            assert!(ranges.iter().all(|range| range.start <= range.end), "{parts}");
+            for ranges in [HashRange::even(parts).collect(), HashRange::even_of_layout_1(parts).collect::<Vec<_>>()] {
+                assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, u128::MAX));
+                assert!(
+                    ranges.windows(2).all(|pair| pair[0].adjoins(&pair[1]) && pair[0].end < pair[1].start),
+                    "{parts}"
+                );
+                assert!(ranges.iter().all(|range| range.start <= range.end), "{parts}");
+            }
         }
+    }
+
+    #[test]
+    fn an_even_cut_is_that_of_the_published_api() {
+        let ends = |parts| HashRange::even(parts).map(|range| range.end.to_string()).collect::<Vec<_>>();
+        // Recorded from the service, see the tests of kinesalite (test/listShards.js).
+        let third = "113427455640312821154458202477256070484";
+        assert_eq!(
+            ends(3),
+            [third, "226854911280625642308916404954512140969", "340282366920938463463374607431768211455"]
+        );
+        assert_eq!(ends(2)[0], ((1u128 << 127) - 1).to_string());
     }
 
     #[test]

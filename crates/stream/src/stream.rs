@@ -429,11 +429,7 @@ impl Stream {
     }
 
     /// Queues a batch; the answer comes once it is on disk.
-    pub(crate) fn enqueue(
-        &self,
-        shard: ShardId,
-        mut batch: Batch,
-    ) -> Result<oneshot::Receiver<Answer>, AppendError> {
+    pub(crate) fn enqueue(&self, shard: ShardId, mut batch: Batch) -> Result<oneshot::Receiver<Answer>, AppendError> {
         let (shard, segment_bytes, max, encryption) = {
             let shape = self.shape.read();
             let found = shape.shards.get(&shard.0).ok_or_else(|| self.no_shard_to_append(shard))?;

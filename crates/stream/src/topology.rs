@@ -57,8 +57,17 @@ pub(crate) struct Topology {
 impl Topology {
     /// A new stream's: `shards` equal ranges.
     pub(crate) fn even(shards: u32, now: Millis) -> Self {
+        Self::of(HashRange::even(shards), now)
+    }
+
+    /// That of a stream of the first layout.
+    pub(crate) fn even_of_layout_1(shards: u32, now: Millis) -> Self {
+        Self::of(HashRange::even_of_layout_1(shards), now)
+    }
+
+    fn of(ranges: impl Iterator<Item = HashRange>, now: Millis) -> Self {
         let mut topology = Self { next: 0, shards: BTreeMap::new() };
-        for range in HashRange::even(shards) {
+        for range in ranges {
             topology.add(range, None, None, now);
         }
         topology

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stream::ShardMode;
+use stream::{OpenError, ShardMode};
 
 use super::constraint::{Constraints, Pattern};
 use super::desk::{Desk, check_stream};
@@ -318,13 +318,12 @@ impl EncryptionInput {
 pub(crate) fn start_encryption(desk: &Desk, input: EncryptionInput) -> Result<(), Fault> {
     input.check()?;
     let stream = desk.stream(input.stream_name.as_ref(), input.stream_arn.as_ref())?;
-    stream.set_encryption(true).map_err(|error| match error.kind() {
-        base::ErrorKind::Invalid | base::ErrorKind::NotFound | base::ErrorKind::Denied => Fault::no_key(format!(
-            "There is no key to encrypt stream {} with: {error}. Streams are encrypted with the server's own key, whatever \
-             KeyId says.",
-            stream.name()
+    stream.set_encryption(true).map_err(|error| match error {
+        OpenError::NoKey { name } => Fault::no_key(format!(
+            "There is no key to encrypt stream {name} with. Streams are encrypted with the server's own key, whatever KeyId \
+             says: name a key file in the server's file (docs/kinesis.md, Encryption), then start it again."
         )),
-        _ => Fault::of_open(&error),
+        error => Fault::of_open(&error),
     })?;
     desk.attributes.change(&stream, |attributes| {
         attributes.key_id = input.key_id;

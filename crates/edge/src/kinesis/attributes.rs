@@ -77,6 +77,9 @@ impl AttributesBook {
         if **held != changed {
             let bytes = serde_json::to_vec(&changed).expect("names and texts are JSON");
             stream.set_note(NOTE, &bytes).map_err(|error| {
+                if error.kind() == std::io::ErrorKind::InvalidInput {
+                    return Fault::limit(format!("Tags and consumers of stream {} take too much room.", stream.name()));
+                }
                 tracing::error!(stream = stream.name(), %error, "the note of the Kinesis door could not be written");
                 Fault::internal("The change could not be written to disk; the server's log says why.")
             })?;

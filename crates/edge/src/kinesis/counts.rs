@@ -7,6 +7,7 @@ use base::{Counter, Gauge, Histogram, Measured, Sample};
 use parking_lot::Mutex;
 
 use super::operation::Operation;
+use crate::collect::budget::Budget;
 use crate::counts::measure_histogram;
 use crate::serve::ServeCounts;
 
@@ -33,12 +34,12 @@ pub struct KinesisCounts {
     pub(crate) remapped: Counter,
     pub(crate) throttles: Counter,
     pub(crate) subscriptions: Gauge,
-    pub(crate) memory: Gauge,
+    budget: Arc<Budget>,
     pub(crate) serve: Arc<ServeCounts>,
 }
 
 impl KinesisCounts {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
         Self {
             operations: Operation::ALL.iter().map(|_| OperationCounts::default()).collect(),
             errors: Mutex::default(),
@@ -52,7 +53,7 @@ impl KinesisCounts {
             remapped: Counter::default(),
             throttles: Counter::default(),
             subscriptions: Gauge::default(),
-            memory: Gauge::default(),
+            budget,
             serve: Arc::new(ServeCounts::new("kinesis")),
         }
     }
@@ -123,7 +124,7 @@ impl Measured for KinesisCounts {
             ("riverrun_kinesis_remapped_records_total", self.remapped.get()),
             ("riverrun_kinesis_throttles_total", self.throttles.get()),
             ("riverrun_kinesis_subscriptions", self.subscriptions()),
-            ("riverrun_kinesis_memory_bytes", u64::try_from(self.memory.get()).unwrap_or(0)),
+            ("riverrun_kinesis_memory_bytes", self.budget.used() as u64),
         ] {
             samples.push(Sample::new(name, &[], value));
         }

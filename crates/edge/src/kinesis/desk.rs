@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::limits::Limits;
 use super::sequence::Origin;
 use super::subscription::{Pace, Subscriptions};
+use crate::collect::budget::Budget;
 
 /// Who the door says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub(crate) struct Desk {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) pace: Pace,
     pub(crate) counts: Arc<KinesisCounts>,
+    /// What all requests and answers in progress may hold together.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) stop: CancellationToken,
 }
 

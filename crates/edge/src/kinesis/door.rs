@@ -49,9 +49,6 @@ const FREE_BYTES: usize = 16 * 1024;
 /// Time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// When a client that found no room may come back.
-const ROOM_TIME: Duration = Duration::from_secs(1);
-
 /// The service and version in `X-Amz-Target`.
 const TARGET: &str = "Kinesis_20131202";
 
@@ -113,7 +110,6 @@ struct Counter {
     desk: Arc<Desk>,
     firehose: Option<Arc<Firehose>>,
     verifier: Verifier,
-    budget: Arc<Budget>,
 }
 
 impl KinesisDoor {
@@ -166,7 +162,8 @@ impl KinesisDoor {
             .map_err(|source| KinesisStartError::Listen { address: settings.listen, source });
         let (address, listener) = listener?;
         let stop = CancellationToken::new();
-        let counts = Arc::new(KinesisCounts::new());
+        let budget = Budget::new(usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX / 2));
+        let counts = Arc::new(KinesisCounts::new(budget.clone()));
         let desk = Arc::new(Desk {
             log,
             clock: clock.clone(),
@@ -178,11 +175,11 @@ impl KinesisDoor {
             subscriptions: Subscriptions::default(),
             pace,
             counts: counts.clone(),
+            budget,
             stop: stop.clone(),
         });
-        let budget = Budget::new(usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX / 2));
         let KinesisBeside { tls, firehose } = beside;
-        let counter = Counter { desk: desk.clone(), firehose, verifier: Verifier::new(keys, clock), budget };
+        let counter = Counter { desk: desk.clone(), firehose, verifier: Verifier::new(keys, clock) };
         let app = Router::new().fallback(take).with_state(Arc::new(counter));
         let (limits, counts) = (ServeLimits::default(), counts.serve.clone());
         let serving = serve::serve_secured(listener, app, limits, counts, tls, stop.clone());
@@ -322,12 +319,11 @@ impl Counter {
         let in_form = |fault: Fault| (fault, call.form);
         // A head that proves nothing is refused before anything of its body is held.
         let admitted = self.verifier.admit(parts, call.wanted.service());
-        let mut share = self.budget.share();
+        let mut share = self.desk.budget.share();
         let body = match &admitted {
             Ok(_) => read(parts, body, &mut share).await.map_err(in_form)?,
             Err(_) => Bytes::new(),
         };
-        self.desk.counts.memory.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
         let known = !matches!(call.wanted, Wanted::Unknown);
         let admitted = match admitted {
             Ok(_) if body.is_empty() => {
@@ -344,6 +340,7 @@ impl Counter {
         };
         let protocol = call.protocol.ok_or_else(unknown)?;
         admitted.verify(&body).map_err(in_form)?;
+        tracing::trace!(access_key = admitted.access_key, region = admitted.region, "a request was admitted");
         let operation = match (&call.wanted, &self.firehose) {
             (Wanted::Kinesis(operation), _) => *operation,
             (Wanted::Firehose(name), Some(firehose)) => {
@@ -391,9 +388,7 @@ async fn read(parts: &Parts, body: &mut Body, share: &mut Share) -> Result<Bytes
                 return Err(too_large());
             }
             if bytes > FREE_BYTES && !share.grow_to(WEIGHT * bytes) {
-                let text = "Too many requests are in progress. Slow down and try again.";
-                let busy = Fault::new("ThrottlingException", text).retry_after(ROOM_TIME);
-                return Err(busy.with_status(StatusCode::SERVICE_UNAVAILABLE));
+                return Err(Fault::busy());
             }
             // Most bodies come in one piece, which is then used as it is.
             if first.is_none() && whole.is_empty() {
@@ -537,8 +532,8 @@ impl Asked<'_> {
     }
 
     async fn get_records(self) -> Result<Reply, Fault> {
-        let protocol = self.protocol;
-        self.beside(move |desk, input| get::records(desk, protocol, input).map(Reply::Output)).await
+        let (protocol, mut share) = (self.protocol, self.desk.budget.share());
+        self.beside(move |desk, input| get::records(desk, protocol, input, &mut share).map(Reply::Output)).await
     }
 
     async fn subscribe(self) -> Result<Reply, Fault> {

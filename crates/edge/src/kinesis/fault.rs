@@ -1,8 +1,14 @@
 //! The service's exceptions by their names, for the operations of the door.
 
+use std::time::Duration;
+
+use http::StatusCode;
 use stream::OpenError;
 
 use super::wire::ServiceError;
+
+/// When a client that found no room may come back.
+const ROOM_TIME: Duration = Duration::from_secs(1);
 
 /// What an operation answers when it does not do what was asked.
 pub(crate) type Fault = ServiceError;
@@ -45,6 +51,12 @@ faults! {
 }
 
 impl ServiceError {
+    /// There is no room in memory for another request or answer at this moment.
+    pub(crate) fn busy() -> Self {
+        let text = "Too many requests are in progress. Slow down and try again.";
+        Self::new("ThrottlingException", text).with_status(StatusCode::SERVICE_UNAVAILABLE).retry_after(ROOM_TIME)
+    }
+
     /// What the disk or the log said to an operation on the control plane.
     pub(crate) fn of_open(error: &OpenError) -> Self {
         use base::ErrorKind;

@@ -16,6 +16,7 @@ use super::iterator::ShardIterator;
 use super::sequence::{Origin, Sequence};
 use super::shapes::{BlobRef, ChildShard, KMS, Record};
 use super::wire::{Protocol, Timestamp, encode};
+use crate::collect::budget::Share;
 
 /// Records of one answer, at most and by default.
 const RECORDS_MAX: usize = 10_000;
@@ -25,6 +26,12 @@ const ANSWER_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// Bytes of the log read at once: an answer is put together from several reads, so that a small one costs little.
 const FETCH_BYTES: usize = 1024 * 1024;
+
+/// Likewise at first: most who ask are near the end, and are to hold little.
+const FIRST_BYTES: usize = 64 * 1024;
+
+/// Records are held as they lie in the log and once more as base64.
+const WEIGHT: usize = 3;
 
 /// Words of `ShardIteratorType`, in the order in which the service lists them.
 pub(crate) const ITERATOR_TYPES: [&str; 5] =
@@ -185,7 +192,12 @@ struct GetRecordsOutput<'a> {
 }
 
 /// Reads and writes the answer where the records lie. Blocks for a few reads of files.
-pub(crate) fn records(desk: &Desk, protocol: Protocol, input: GetRecordsInput) -> Result<Bytes, Fault> {
+pub(crate) fn records(
+    desk: &Desk,
+    protocol: Protocol,
+    input: GetRecordsInput,
+    share: &mut Share,
+) -> Result<Bytes, Fault> {
     let mut constraints = Constraints::default();
     constraints.number("limit", input.limit, 1, 10_000);
     constraints.required("shardIterator", input.shard_iterator.as_ref());
@@ -206,7 +218,8 @@ pub(crate) fn records(desk: &Desk, protocol: Protocol, input: GetRecordsInput) -
         return Err(desk.rate_exceeded(place.shard, stream.name()));
     }
     let limit = input.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
-    let read = Read::from(desk, &stream, &info, place.offset, limit, ANSWER_BYTES_MAX)?;
+    let most = Most { records: limit, bytes: ANSWER_BYTES_MAX };
+    let read = Read::from(desk, &stream, &info, place.offset, most, share)?;
     if let Some(limits) = &desk.limits {
         limits.got(Instant::now(), stream.uuid(), place.shard, read.bytes);
     }
@@ -225,6 +238,14 @@ pub(crate) fn records(desk: &Desk, protocol: Protocol, input: GetRecordsInput) -
     Ok(encode(protocol, &output))
 }
 
+/// How much is read at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) records: usize,
+    /// Of keys and payloads.
+    pub(crate) bytes: usize,
+}
+
 /// Records as they were fetched, and how many of them are given.
 pub(crate) struct Read {
     fetched: Vec<Fetched>,
@@ -235,19 +256,27 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    /// Up to `count_max` records and about `bytes_max` bytes of payload (at least one record), from `from` on. What
-    /// retention has removed is passed over.
+    /// At least one record, if there is any, from `from` on. What retention has removed is passed over.
     pub(crate) fn from(
         desk: &Desk,
         stream: &Arc<Stream>,
         info: &ShardInfo,
         from: Offset,
-        count_max: usize,
-        bytes_max: usize,
+        most: Most,
+        share: &mut Share,
     ) -> Result<Self, Fault> {
         let mut read = Self { fetched: Vec::new(), count: 0, bytes: 0, next: from, last: None };
-        while read.count < count_max && read.bytes < bytes_max {
-            let fetched = match stream.fetch(info.id, read.next, FETCH_BYTES.min(bytes_max)) {
+        let end = stream.bounds(info.id).end;
+        while read.count < most.records && read.bytes < most.bytes && read.next < end {
+            // Where there is no more room, what was read so far is the answer.
+            let piece = if read.count == 0 { FIRST_BYTES } else { FETCH_BYTES };
+            if !share.grow_to(WEIGHT * (read.bytes + piece)) {
+                if read.count == 0 {
+                    return Err(Fault::busy());
+                }
+                break;
+            }
+            let fetched = match stream.fetch(info.id, read.next, piece) {
                 Ok(fetched) => fetched,
                 Err(FetchError::Removed { start, .. }) if start > read.next => {
                     read.next = start;
@@ -257,7 +286,7 @@ impl Read {
                 Err(FetchError::Beyond { .. }) => break,
                 Err(error) => return Err(unreadable(desk, stream, info.id, &error)),
             };
-            if fetched.is_empty() || !read.take(fetched, stream, info.id, count_max, bytes_max)? {
+            if fetched.is_empty() || !read.take(fetched, stream, info.id, most)? {
                 break;
             }
         }
@@ -265,19 +294,12 @@ impl Read {
     }
 
     /// Takes as many of the fetched records as may be given; whether all were.
-    fn take(
-        &mut self,
-        fetched: Fetched,
-        stream: &Stream,
-        shard: ShardId,
-        count_max: usize,
-        bytes_max: usize,
-    ) -> Result<bool, Fault> {
+    fn take(&mut self, fetched: Fetched, stream: &Stream, shard: ShardId, most: Most) -> Result<bool, Fault> {
         let mut all = true;
         for record in fetched.records() {
             let record = record.map_err(|error| damaged(stream, shard, &error))?;
             let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len);
-            if self.count == count_max || (self.count > 0 && self.bytes + bytes > bytes_max) {
+            if self.count == most.records || (self.count > 0 && self.bytes + bytes > most.bytes) {
                 all = false;
                 break;
             }

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use base::{Offset, ShardId};
@@ -18,14 +19,19 @@ use super::constraint::{Constraints, Pattern};
 use super::consumers;
 use super::desk::{Desk, shard_name, shard_number};
 use super::fault::Fault;
-use super::get::{ITERATOR_TYPES, Position, Read};
+use super::get::{ITERATOR_TYPES, Most, Position, Read};
 use super::limits::{Bucket, OUT_BYTES};
 use super::shapes::{ChildShard, Record};
 use super::subscription::{Ending, Ticket};
 use super::wire::{Protocol, Timestamp, answer, encode, event_stream};
+use crate::collect::budget::Share;
 
 /// Payload bytes of one event: enough to amortise its cost, little enough to hold for each subscriber.
 const EVENT_BYTES: usize = 1024 * 1024;
+
+/// How long to wait for room in memory, or for the limits of the service, before looking again.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);
+const LIMIT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Records of one event.
 const EVENT_RECORDS_MAX: usize = 10_000;
@@ -74,6 +80,8 @@ struct Subscription {
     ended: oneshot::Receiver<Ending>,
     topology: watch::Receiver<u64>,
     bucket: Option<Bucket>,
+    /// What the last event holds, until the connection takes the next.
+    held: Option<Share>,
     phase: Phase,
     _ticket: Ticket,
 }
@@ -155,6 +163,7 @@ fn begin(desk: Arc<Desk>, protocol: Protocol, input: SubscribeToShardInput) -> R
         deadline: now + desk.pace.life,
         last: now,
         bucket: desk.limits.as_ref().map(|_| Bucket::new(OUT_BYTES, now)),
+        held: None,
         phase: Phase::Greeting,
         _ticket: ticket,
         desk,
@@ -174,6 +183,7 @@ impl Subscription {
             self.phase = Phase::Pushing;
             return Some(event_stream::initial_response(self.protocol));
         }
+        self.held = None;
         while self.phase == Phase::Pushing {
             match self.step().await {
                 Next::Frame(frame) => {
@@ -202,7 +212,7 @@ impl Subscription {
         if self.next < end {
             return match self.allowed().await {
                 true => self.push().await,
-                false => Next::Again,
+                false => self.behind(),
             };
         }
         // What retention has removed wholly has ended, too.
@@ -255,22 +265,31 @@ impl Subscription {
         let Some(bucket) = &mut self.bucket else { return true };
         let debt = bucket.debt(Instant::now());
         if !debt.is_zero() {
-            tokio::time::sleep(debt.min(self.desk.pace.quiet)).await;
+            tokio::time::sleep(debt.min(LIMIT_PAUSE)).await;
         }
         debt.is_zero()
+    }
+
+    /// There are records that cannot be pushed yet: that they are there is told when it is time for an event.
+    fn behind(&self) -> Next {
+        if self.last.elapsed() < self.desk.pace.quiet {
+            return Next::Again;
+        }
+        Next::Frame(self.event(Vec::new(), 1, None))
     }
 
     /// Reads and pushes one event.
     async fn push(&mut self) -> Next {
         let (desk, stream, shard, next) = (self.desk.clone(), self.stream.clone(), self.shard, self.next);
-        let protocol = self.protocol;
+        let (protocol, mut share) = (self.protocol, self.desk.budget.share());
         let reading = tokio::task::spawn_blocking(move || {
             let Some(info) = Desk::shard(&stream, shard) else { return Ok(None) };
-            let read = Read::from(&desk, &stream, &info, next, EVENT_RECORDS_MAX, EVENT_BYTES)?;
+            let most = Most { records: EVENT_RECORDS_MAX, bytes: EVENT_BYTES };
+            let read = Read::from(&desk, &stream, &info, next, most, &mut share)?;
             let millis_behind_latest = read.behind_ms(&desk, &stream, shard);
             let records = read.records(&stream, shard)?;
             let Some(last) = records.last().map(|record| record.sequence_number.clone()) else {
-                return Ok(Some((None, read.next(), 0, 0)));
+                return Ok(Some((None, read.next(), 0, 0, share)));
             };
             let event = SubscribeToShardEvent {
                 continuation_sequence_number: &last,
@@ -280,17 +299,22 @@ impl Subscription {
             };
             let frame = event_stream::event("SubscribeToShardEvent", protocol, &encode(protocol, &event));
             let (next, count, bytes) = (read.next(), read.count(), read.bytes());
-            Ok::<_, Fault>(Some((Some((frame, last)), next, count, bytes)))
+            Ok::<_, Fault>(Some((Some((frame, last)), next, count, bytes, share)))
         });
         match reading.await {
             Err(_) => self.told(&internal()),
+            Ok(Err(fault)) if fault == Fault::busy() => {
+                tokio::time::sleep(ROOM_PAUSE).await;
+                self.behind()
+            }
             Ok(Err(fault)) => {
                 let fault = if fault.status.is_server_error() { internal() } else { fault };
                 self.told(&fault)
             }
             Ok(Ok(None)) => Next::Again,
-            Ok(Ok(Some((event, next, count, bytes)))) => {
+            Ok(Ok(Some((event, next, count, bytes, share)))) => {
                 self.next = next;
+                self.held = Some(share);
                 self.desk.counts.pushed_records.add(count as u64);
                 if let Some(bucket) = &mut self.bucket {
                     #[expect(clippy::cast_precision_loss, reason = "an event has about a mebibyte")]

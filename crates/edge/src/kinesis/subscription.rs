@@ -122,11 +122,12 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::budget::Budget;
 
     #[test]
     fn a_newer_subscription_takes_over_but_not_at_once() {
         let subscriptions = Subscriptions::default();
-        let counts = Arc::new(KinesisCounts::new());
+        let counts = Arc::new(KinesisCounts::new(Budget::new(0)));
         let hold = Pace::default().hold;
         let now = Instant::now();
         let begin = |now| subscriptions.begin(now, Uuid::nil(), "app", ShardId(0), hold, &counts);
@@ -144,7 +145,7 @@ mod tests {
     #[test]
     fn all_subscriptions_of_a_consumer_end_with_it() {
         let subscriptions = Subscriptions::default();
-        let counts = Arc::new(KinesisCounts::new());
+        let counts = Arc::new(KinesisCounts::new(Budget::new(0)));
         let begin = |consumer, shard| {
             subscriptions
                 .begin(Instant::now(), Uuid::nil(), consumer, ShardId(shard), Duration::ZERO, &counts)
