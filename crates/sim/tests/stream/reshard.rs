@@ -394,6 +394,33 @@ fn the_sync_test_catches_taking_records_again_although_the_close_may_be_durable(
     assert!(fail_every_sync(planted).is_err(), "a test that cannot see this bug is worth nothing");
 }
 
+#[test]
+fn on_a_full_disk_the_shards_stay_as_they_were_and_go_on_when_there_is_room() {
+    let (mut refused, mut changed) = (0, 0);
+    for room in (0..3000).step_by(100) {
+        let mut town = Town::new(Faults::default());
+        town.open().expect("opens");
+        town.round().expect("there is room yet");
+        town.disk.limit(Some(town.disk.used() + room));
+        let before = town.stream().shards();
+        match split_first(town.stream()) {
+            Ok(()) => changed += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), base::ErrorKind::Full, "{error}");
+                assert_eq!(town.stream().shards(), before, "{room} bytes");
+                refused += 1;
+            }
+        }
+        town.disk.limit(None);
+        town.round().expect("nothing is left closed or poisoned");
+        town.round_during(split_first).expect("there is room again");
+        town.check().expect("holds");
+        town.crash(Crash::LoseAll);
+        recovers(&mut town).expect("holds after a power cut, too");
+    }
+    assert!(refused > 0 && changed > 0, "{refused} refused, {changed} changed");
+}
+
 /// Makes a stream, gives it a record, deletes it, makes it again; returns what is certain about it.
 #[derive(Clone, Debug, Default)]
 struct Known {
