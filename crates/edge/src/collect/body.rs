@@ -81,8 +81,9 @@ pub(crate) async fn read(
                 first = Some(data);
                 continue;
             }
+            // What is promised is held ahead only as far as some of it came: the rest may never.
             if let Some(first) = first.take() {
-                whole.reserve(promised.unwrap_or(bytes).min(limits.bytes_max));
+                whole.reserve(promised.unwrap_or(bytes).min(8 * bytes).min(limits.bytes_max));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&data);

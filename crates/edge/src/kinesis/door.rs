@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use base::{Clock, ErrorKind};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -31,7 +31,7 @@ use super::operation::Operation as Op;
 use super::settings::{KeySource, KinesisLimits, KinesisSettings};
 use super::subscription::{Pace, Subscriptions};
 use super::wire::{Form, Protocol, answer, decode, encode};
-use super::{account, adjust, consumers, get, put, shards, streams, subscribe, tags};
+use super::{account, adjust, consumers, get, order, put, shards, streams, subscribe, tags};
 use crate::collect::budget::{Budget, Share};
 use crate::counts::micros;
 use crate::firehose::{self, Firehose};
@@ -226,6 +226,10 @@ async fn take(State(counter): State<Arc<Counter>>, request: Request<Body>) -> Re
     if let Some(firehose) = counter.firehose.as_ref().filter(|_| Firehose::is_delivery(parts.uri.path())) {
         return firehose.deliver(&parts, &mut body).await;
     }
+    let from_a_page = !counter.verifier.is_open() && parts.headers.contains_key(ORIGIN);
+    if let Some(answer) = order::preflight(&parts).filter(|_| from_a_page) {
+        return answer;
+    }
     let call = Call::of(&parts);
     let counts = &counter.desk.counts;
     let answered = match &call {
@@ -233,7 +237,7 @@ async fn take(State(counter): State<Arc<Counter>>, request: Request<Body>) -> Re
         Err(refusal) => Err(refusal.clone()),
     };
     let operation = call.as_ref().ok().and_then(|call| call.wanted.operation());
-    let response = match answered {
+    let mut response = match answered {
         Ok(response) => response,
         Err((fault, form)) => {
             counts.error(operation, fault.code);
@@ -241,24 +245,27 @@ async fn take(State(counter): State<Arc<Counter>>, request: Request<Body>) -> Re
             fault.answer(form)
         }
     };
+    if from_a_page {
+        order::expose(response.headers_mut());
+    }
     if let Some(operation) = operation {
         counts.request(operation, micros(started, Instant::now()));
     }
     response
 }
 
-type Refusal = (Fault, Form);
+pub(super) type Refusal = (Fault, Form);
 
 /// What the head of a request asks for.
-struct Call {
+pub(super) struct Call {
+    pub(super) form: Form,
     /// `None`: some other content type.
-    form: Form,
-    protocol: Option<Protocol>,
-    wanted: Wanted,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) wanted: Wanted,
 }
 
 /// The operation that a request names.
-enum Wanted {
+pub(super) enum Wanted {
     Kinesis(Op),
     Firehose(String),
     Unknown,
@@ -305,7 +312,7 @@ fn essence(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-fn unknown_service() -> Fault {
+pub(super) fn unknown_service() -> Fault {
     Fault::new("AccessDeniedException", "Unable to determine service/operation name to be authorized")
 }
 
@@ -317,28 +324,15 @@ async fn discard(body: &mut Body) {
 impl Counter {
     async fn answer(&self, call: &Call, parts: &Parts, body: &mut Body) -> Result<Response<Body>, Refusal> {
         let in_form = |fault: Fault| (fault, call.form);
-        // A head that proves nothing is refused before anything of its body is held.
+        // A head that proves nothing is refused before anything large of its body is held.
         let admitted = self.verifier.admit(parts, call.wanted.service());
         let mut share = self.desk.budget.share();
         let body = match &admitted {
             Ok(_) => read(parts, body, &mut share).await.map_err(in_form)?,
-            Err(_) => Bytes::new(),
+            Err(fault) => order::small(parts, body).await.ok_or_else(|| in_form(fault.clone()))?,
         };
-        let known = !matches!(call.wanted, Wanted::Unknown);
-        let admitted = match admitted {
-            Ok(_) if body.is_empty() => {
-                let code = if known { "SerializationException" } else { "UnknownOperationException" };
-                let protocol = call.protocol.unwrap_or(Protocol::Cbor);
-                return Err((Fault::silent(code), protocol.into()));
-            }
-            Ok(admitted) => admitted,
-            Err(fault) => return Err(in_form(fault)),
-        };
-        let unknown = || {
-            let unnamed = call.form == Form::Plain && !parts.headers.contains_key("x-amz-target");
-            in_form(if unnamed { unknown_service() } else { Fault::silent("UnknownOperationException") })
-        };
-        let protocol = call.protocol.ok_or_else(unknown)?;
+        let protocol = order::judge(call, parts, &body, admitted.is_err())?;
+        let admitted = admitted.map_err(in_form)?;
         admitted.verify(&body).map_err(in_form)?;
         tracing::trace!(access_key = admitted.access_key, region = admitted.region, "a request was admitted");
         let operation = match (&call.wanted, &self.firehose) {
@@ -347,7 +341,7 @@ impl Counter {
                 let output = firehose.perform(name, protocol, &body).await.map_err(in_form)?;
                 return Ok(answer(protocol, Some(output)));
             }
-            _ => return Err(unknown()),
+            _ => return Err(in_form(Fault::silent("UnknownOperationException"))),
         };
         if let Some(limits) = &self.desk.limits
             && !limits.operation(Instant::now().into(), operation)
@@ -395,8 +389,9 @@ async fn read(parts: &Parts, body: &mut Body, share: &mut Share) -> Result<Bytes
                 first = Some(data);
                 continue;
             }
+            // What is promised is held ahead only as far as some of it came: the rest may never.
             if let Some(first) = first.take() {
-                whole.reserve(promised.unwrap_or(bytes));
+                whole.reserve(promised.unwrap_or(bytes).min(8 * bytes));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&data);

@@ -9,7 +9,7 @@
 //! How the pieces hang together:
 //!
 //! * `wire` reads and writes bodies, errors and event streams; `auth` judges signatures.
-//! * `operation` is the table of operations; `door` takes a request the way to one, `desk` is what all of them share.
+//! * `order` is what is judged before a signature is. `operation` is the table of operations; `door` takes a request the way to one, `desk` is what all of them share.
 //! * `streams`, `shards`, `adjust`, `consumers`, `tags`, `account`: the control plane, one module for each family.
 //! * `put`, `get`, `subscribe`: the data plane. `sequence` and `iterator` are how it names places.
 //! * `constraint` tells what is wrong with an input in the service's own words, `limits` are the service's limits.
@@ -28,6 +28,7 @@ mod get;
 mod iterator;
 mod limits;
 mod operation;
+mod order;
 mod put;
 mod sequence;
 mod settings;

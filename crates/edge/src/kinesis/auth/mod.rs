@@ -81,6 +81,11 @@ impl Verifier {
         Self { keys: Arc::new(keys), clock }
     }
 
+    /// Whether there are no keys.
+    pub(crate) fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Judges the head of a request to `service` (`kinesis`, `firehose`), before its body is read. Costs and holds no
     /// more than a few times the head.
     ///

@@ -168,7 +168,7 @@ struct Legacy<'a> {
 }
 
 /// Gives an answer its request id, its second id and its date.
-pub(super) fn identify(headers: &mut HeaderMap) {
+pub(crate) fn identify(headers: &mut HeaderMap) {
     let id = Uuid::new_v4();
     let text = HeaderValue::from_str(&id.to_string()).expect("letters, digits and hyphens");
     headers.insert(REQUEST_ID, text);

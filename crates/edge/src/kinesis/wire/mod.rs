@@ -40,7 +40,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use error::{Form, ServiceError};
+pub(crate) use error::{Form, ServiceError, identify};
 pub(crate) use text::append_base64;
 pub(crate) use value::{Blob, Timestamp};
 
@@ -100,7 +100,7 @@ pub(crate) fn answer(protocol: Protocol, output: Option<Bytes>) -> Response<Body
     *answer.status_mut() = StatusCode::OK;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(protocol.content_type()));
-    error::identify(headers);
+    identify(headers);
     answer
 }
 
