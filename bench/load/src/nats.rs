@@ -79,10 +79,10 @@ async fn ask(incoming: &mut Incoming, out: &mut Out, inbox: &str, subject: &str,
     out.write_all(format!("PUB {subject} {inbox}.api {}\r\n{body}\r\n", body.len()).as_bytes()).await?;
     out.flush().await?;
     loop {
-        if let Said::Message(to, _, _, payload) = hear(incoming).await? {
-            if to.ends_with(".api") {
-                return serde_json::from_slice(&payload).context("an answer of JetStream");
-            }
+        if let Said::Message(to, _, _, payload) = hear(incoming).await?
+            && to.ends_with(".api")
+        {
+            return serde_json::from_slice(&payload).context("an answer of JetStream");
         }
     }
 }

@@ -37,6 +37,10 @@ use crate::counts::micros;
 use crate::firehose::{self, Firehose};
 use crate::serve::{self, ServeLimits, Tls};
 
+/// Open connections: ten thousand producers that keep theirs while they are idle, and room for those at work beside them.
+/// Each costs about 25 KiB.
+const CONNECTIONS_MAX: usize = 12_000;
+
 /// Bytes of one body: ten mebibytes of records in base64, their keys, and the JSON around 500 of them.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -181,7 +185,8 @@ impl KinesisDoor {
         let KinesisBeside { tls, firehose } = beside;
         let counter = Counter { desk: desk.clone(), firehose, verifier: Verifier::new(keys, clock) };
         let app = Router::new().fallback(take).with_state(Arc::new(counter));
-        let (limits, counts) = (ServeLimits::default(), counts.serve.clone());
+        let limits = ServeLimits { connections_max: CONNECTIONS_MAX, ..ServeLimits::default() };
+        let counts = counts.serve.clone();
         let serving = serve::serve_secured(listener, app, limits, counts, tls, stop.clone());
         let server = tokio::spawn(serving);
         Ok(Self { address, desk, stop: stop.drop_guard(), server })
