@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use base::{Histogram, Measured, Millis, Offset, ShardId, SystemClock};
 use stream::disk::{Disk, RealDisk};
-use stream::{Batch, Compression, Log, RecordRef, Stream, StreamSettings};
+use stream::{Batch, Compression, Faults, Keyring, Log, RecordRef, Stream, StreamSettings};
 
 const RECORD_BYTES: usize = 1024;
 
@@ -73,10 +73,12 @@ fn quantiles(latency: &Histogram) -> String {
     format!("p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms, {} times", ms(0.5), ms(0.99), ms(1.0), latency.count())
 }
 
-fn open(dir: &Path, shards: u32) -> (Arc<Log>, Arc<Stream>) {
+fn open(dir: &Path, shards: u32, encryption: bool) -> (Arc<Log>, Arc<Stream>) {
     let _absent = std::fs::remove_dir_all(dir.join("stream"));
-    let log = Log::open(dir, Arc::new(SystemClock)).unwrap();
-    let stream = log.ensure("bench", &StreamSettings { shards, ..StreamSettings::default() }).unwrap();
+    let keys = Some(Keyring::new(&[7; 32]));
+    let log = Log::open_with_keys(dir, Arc::new(SystemClock), Faults::default(), keys).unwrap();
+    let settings = StreamSettings { shards, encryption, ..StreamSettings::default() };
+    let stream = log.ensure("bench", &settings).unwrap();
     (log, stream)
 }
 
@@ -108,7 +110,7 @@ fn batch(payloads: &[Vec<u8>], records: usize, compression: Compression) -> Batc
 }
 
 async fn publish(dir: &Path, shards: u32, appenders: u64, records: usize, compression: Compression, time: Duration) {
-    let (log, stream) = open(dir, shards);
+    let (log, stream) = open(dir, shards, false);
     let latency = Arc::new(Histogram::default());
     let done = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
@@ -147,8 +149,10 @@ async fn publish(dir: &Path, shards: u32, appenders: u64, records: usize, compre
 
 /// Reads a stream from its start again and again.
 fn catch_up(runtime: &tokio::runtime::Runtime, dir: &Path, time: Duration) {
-    for (records, compression) in [(500, Compression::None), (1, Compression::None), (500, Compression::Lz4)] {
-        let (log, stream) = open(dir, 1);
+    let plain = [(500, Compression::None, false), (1, Compression::None, false), (500, Compression::Lz4, false)];
+    let sealed = [(500, Compression::None, true), (1, Compression::None, true)];
+    for (records, compression, encryption) in plain.into_iter().chain(sealed) {
+        let (log, stream) = open(dir, 1, encryption);
         let payloads: Vec<Vec<u8>> = (0..64).map(payload).collect();
         runtime.block_on(async {
             let total = if records == 1 { 100_000 } else { 400 };
@@ -181,14 +185,17 @@ fn catch_up(runtime: &tokio::runtime::Runtime, dir: &Path, time: Duration) {
         }
         let passed = started.elapsed().as_secs_f64();
         let (rate, volume) = (count as f64 / passed, bytes as f64 / passed / 1e9);
-        println!("fetch: batches of {records}, {compression:?}: {rate:.0} records/s, {volume:.2} GB/s of payload");
+        let how = if encryption { "encrypted" } else { "plain" };
+        println!(
+            "fetch: batches of {records}, {compression:?}, {how}: {rate:.0} records/s, {volume:.2} GB/s of payload"
+        );
         log.close();
     }
 }
 
 /// One record every so often; a waiting reader takes the time since the moment it was meant to be sent.
 async fn put_get(dir: &Path, rate: u64, time: Duration) {
-    let (log, stream) = open(dir, 1);
+    let (log, stream) = open(dir, 1, false);
     let latency = Arc::new(Histogram::default());
     let started = Instant::now();
     let total = (time.as_secs_f64() * rate as f64) as u64;

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 
+use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
+
 use super::header::Damage;
 use crate::limit::INFLATED_BYTES_MAX;
 
@@ -33,7 +35,9 @@ impl Compression {
         let deflated = match self {
             Self::None => None,
             Self::Lz4 => {
-                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::with_capacity(records.len() / 2));
+                // Left to itself, the frame has blocks of 4 MiB, and each reader of a batch fills that much with zeros.
+                let blocks = FrameInfo::new().block_size(BlockSize::Max64KB);
+                let mut encoder = FrameEncoder::with_frame_info(blocks, Vec::with_capacity(records.len() / 2));
                 encoder.write_all(records).ok().and_then(|()| encoder.finish().ok())
             }
             Self::Zstd => zstd::bulk::compress(records, ZSTD_LEVEL).ok(),
