@@ -158,7 +158,7 @@ impl House {
 /// The payloads of records as text.
 fn payloads(output: &Value) -> Vec<String> {
     let records = output["Records"].as_array().expect("records");
-    records.iter().map(|record| payload(record)).collect()
+    records.iter().map(payload).collect()
 }
 
 fn payload(record: &Value) -> String {
