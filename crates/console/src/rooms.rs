@@ -136,7 +136,7 @@ impl Source for Tables {
 
 /// Whether the result can change though no table does: time passes, or a system view is read.
 fn follows_the_clock(sql: &str) -> bool {
-    ["now(", "current_", "system.ledger"].iter().any(|word| sql.contains(word))
+    ["now(", "current_", "system.ledger", "system.edge_ledger"].iter().any(|word| sql.contains(word))
 }
 
 #[cfg(test)]
