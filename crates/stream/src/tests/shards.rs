@@ -282,6 +282,13 @@ async fn heat_is_measured_per_shard() {
     let heat = stream.heat(ShardId(1));
     assert!((heat.records_per_second - 50.0).abs() < 1.0 && (heat.bytes_per_second - 500.0).abs() < 10.0, "{heat:?}");
     assert_eq!(stream.heat(ShardId(0)).records_per_second, 0.0);
+    // A reader at the end takes one batch at a time, wherever the index says to begin to look for it.
+    let last = Offset(stream.bounds(ShardId(1)).end.0 - 1);
+    for _ in 0..10 {
+        assert_eq!(stream.fetch(ShardId(1), last, 1 << 20).expect("reads").len(), 1);
+    }
+    let heat = stream.heat(ShardId(1));
+    assert!((heat.read_records_per_second - 0.5).abs() < 0.01 && heat.read_bytes_per_second < 1000.0, "{heat:?}");
 }
 
 #[tokio::test]
