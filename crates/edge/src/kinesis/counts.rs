@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base::{Counter, Gauge, Histogram, Measured, Sample};
 use parking_lot::Mutex;
 
+use super::follower::Followers;
 use super::operation::Operation;
 use crate::collect::budget::Budget;
 use crate::counts::measure_histogram;
@@ -34,6 +35,7 @@ pub struct KinesisCounts {
     pub(crate) remapped: Counter,
     pub(crate) throttles: Counter,
     pub(crate) subscriptions: Gauge,
+    pub(crate) followers: Followers,
     budget: Arc<Budget>,
     pub(crate) serve: Arc<ServeCounts>,
 }
@@ -53,6 +55,7 @@ impl KinesisCounts {
             remapped: Counter::default(),
             throttles: Counter::default(),
             subscriptions: Gauge::default(),
+            followers: Followers::default(),
             budget,
             serve: Arc::new(ServeCounts::new("kinesis")),
         }
@@ -128,6 +131,7 @@ impl Measured for KinesisCounts {
         ] {
             samples.push(Sample::new(name, &[], value));
         }
+        self.followers.measure(samples);
         self.serve.measure(samples);
     }
 }

@@ -24,6 +24,7 @@ mod counts;
 mod desk;
 mod door;
 mod fault;
+mod follower;
 mod get;
 mod iterator;
 mod limits;

@@ -19,6 +19,7 @@ use super::constraint::{Constraints, Pattern};
 use super::consumers;
 use super::desk::{Desk, shard_name, shard_number};
 use super::fault::Fault;
+use super::follower::Follower;
 use super::get::{ITERATOR_TYPES, Most, Position, Read};
 use super::limits::{Bucket, OUT_BYTES};
 use super::shapes::{ChildShard, Record};
@@ -83,6 +84,8 @@ struct Subscription {
     /// What the last event holds, until the connection takes the next.
     held: Option<Share>,
     phase: Phase,
+    /// Tells whoever looks at the stream how far this is.
+    follower: Arc<Follower>,
     _ticket: Ticket,
 }
 
@@ -159,6 +162,7 @@ fn begin(desk: Arc<Desk>, protocol: Protocol, input: SubscribeToShardInput) -> R
         ))
     })?;
     Ok(Subscription {
+        follower: desk.counts.followers.follow(&stream, &consumer, shard, next),
         continuation: Desk::origin(&stream, shard).before(next, desk.clock.now()),
         deadline: now + desk.pace.life,
         last: now,
@@ -282,11 +286,13 @@ impl Subscription {
     async fn push(&mut self) -> Next {
         let (desk, stream, shard, next) = (self.desk.clone(), self.stream.clone(), self.shard, self.next);
         let (protocol, mut share) = (self.protocol, self.desk.budget.share());
+        let follower = self.follower.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let Some(info) = Desk::shard(&stream, shard) else { return Ok(None) };
             let most = Most { records: EVENT_RECORDS_MAX, bytes: EVENT_BYTES };
             let read = Read::from(&desk, &stream, &info, next, most, &mut share)?;
             let millis_behind_latest = read.behind_ms(&desk, &stream, shard);
+            follower.reached(read.next(), millis_behind_latest);
             let records = read.records(&stream, shard)?;
             let Some(last) = records.last().map(|record| record.sequence_number.clone()) else {
                 return Ok(Some((None, read.next(), 0, 0, share)));

@@ -154,7 +154,14 @@ async fn records_are_pushed_as_they_come_over_both_versions_of_http() {
         }
         times.sort();
         assert!(times[times.len() / 2] < Duration::from_secs(1), "pushed, not polled: {times:?}");
-        assert_eq!(house.door.as_ref().expect("open").counts().subscriptions(), 1);
+        let counts = house.door.as_ref().expect("open").counts();
+        assert_eq!(counts.subscriptions(), 1);
+        let mut samples = Vec::new();
+        base::Measured::measure(&*counts, &mut samples);
+        let behind = samples.iter().find(|sample| sample.name == "riverrun_kinesis_behind_records").expect("measured");
+        let labels = [("stream", "clicks"), ("consumer", "app"), ("shard", "0")];
+        assert_eq!(behind.labels, labels.map(|(name, value)| (name, value.to_owned())));
+        assert!((0.0..=1.0).contains(&behind.value), "{behind:?}");
         let other = house.register("clicks", "other").await;
         let after = json!({ "Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": continuation });
         let mut rest = house.subscribe(&other, "0", after).await;
