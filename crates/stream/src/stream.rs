@@ -325,6 +325,12 @@ impl Stream {
         self.shape.read().metadata.topology.infos().copied().collect()
     }
 
+    /// What one shard is, if it still exists.
+    #[must_use]
+    pub fn shard_info(&self, shard: ShardId) -> Option<ShardInfo> {
+        self.shape.read().metadata.topology.get(shard).copied()
+    }
+
     /// Changes whenever [`Stream::shard_infos`] does, when the stream is deleted, and sometimes without need.
     #[must_use]
     pub fn topology(&self) -> watch::Receiver<u64> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::{Clock, Millis, ShardId};
 use parking_lot::RwLock;
-use stream::{Log, ShardInfo, ShardMode, Stream};
+use stream::{Log, ShardMode, Stream};
 use tokio_util::sync::CancellationToken;
 
 use super::attributes::{Attributes, AttributesBook};
@@ -113,11 +113,6 @@ impl Desk {
     pub(crate) fn shard_is_gone(&self, shard: ShardId, stream: &str) -> Fault {
         let (shard, account) = (shard_name(shard), &self.account.id);
         Fault::not_found(format!("Shard {shard} in stream {stream} under account {account} does not exist"))
-    }
-
-    /// What a shard is, if it still is.
-    pub(crate) fn shard(stream: &Stream, shard: ShardId) -> Option<ShardInfo> {
-        stream.shard_infos().into_iter().find(|info| info.id == shard)
     }
 
     /// The ARN of a stream.

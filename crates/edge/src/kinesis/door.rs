@@ -53,6 +53,10 @@ const FREE_BYTES: usize = 16 * 1024;
 /// Time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
+/// Open connections: a subscription to a shard over HTTP/1.1 is one of its own, so a thousand shards with a few consumers
+/// are thousands of them, beside the producers. Each costs about 20 KiB.
+const CONNECTIONS_MAX: usize = 20_000;
+
 /// The service and version in `X-Amz-Target`.
 const TARGET: &str = "Kinesis_20131202";
 
@@ -247,7 +251,13 @@ async fn take(State(counter): State<Arc<Counter>>, request: Request<Body>) -> Re
         Err((fault, form)) => {
             counts.error(operation, fault.code);
             discard(&mut body).await;
-            fault.answer(form)
+            let response = fault.answer(form);
+            if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+                let request_id = response.headers().get("x-amzn-requestid").and_then(|id| id.to_str().ok());
+                let operation = operation.map(Op::name);
+                tracing::error!(request_id, operation, %fault, "a request of the Kinesis door failed");
+            }
+            response
         }
     };
     if from_a_page {

@@ -69,7 +69,7 @@ pub(crate) fn iterator(desk: &Desk, input: GetShardIteratorInput) -> Result<GetS
     let named = input.shard_id.unwrap_or_default();
     let shard = shard_number(&named).ok_or_else(|| desk.no_shard(&named, wanted))?;
     let stream = desk.log.stream(wanted).ok_or_else(|| desk.shard_is_gone(shard, wanted))?;
-    let info = Desk::shard(&stream, shard).ok_or_else(|| desk.shard_is_gone(shard, wanted))?;
+    let info = stream.shard_info(shard).ok_or_else(|| desk.shard_is_gone(shard, wanted))?;
     let position = Position {
         kind: input.shard_iterator_type.unwrap_or_default(),
         sequence: input.starting_sequence_number,
@@ -210,7 +210,7 @@ pub(crate) fn records(
     }
     let gone = || desk.shard_is_gone(place.shard, &place.stream);
     let stream = desk.log.stream(&place.stream).filter(|stream| stream.uuid() == place.uuid).ok_or_else(gone)?;
-    let info = Desk::shard(&stream, place.shard).ok_or_else(gone)?;
+    let info = stream.shard_info(place.shard).ok_or_else(gone)?;
     Desk::dry(input.dry_run)?;
     if let Some(limits) = &desk.limits
         && !limits.get(Instant::now(), stream.uuid(), place.shard)
@@ -226,7 +226,7 @@ pub(crate) fn records(
     desk.counts.got_records.add(read.count as u64);
     desk.counts.got_bytes.add(read.bytes as u64);
     // Asked again, for the shard may have been closed while it was read.
-    let closed = Desk::shard(&stream, place.shard).and_then(|info| info.closed);
+    let closed = stream.shard_info(place.shard).and_then(|info| info.closed);
     let at_end = closed.as_ref().is_some_and(|closed| read.next >= closed.end);
     let next = ShardIterator { made: desk.clock.now(), offset: read.next, ..place };
     let output = GetRecordsOutput {

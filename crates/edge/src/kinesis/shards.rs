@@ -236,7 +236,7 @@ pub(crate) fn split(desk: &Desk, input: SplitShardInput) -> Result<(), Fault> {
     let shard = shard_number(&named).ok_or_else(|| desk.no_shard(&named, wanted))?;
     let stream = desk.log.stream(wanted).ok_or_else(|| desk.no_stream(wanted))?;
     desk.provisioned(&stream)?;
-    let info = Desk::shard(&stream, shard).ok_or_else(|| desk.no_shard(&shard_name(shard), stream.name()))?;
+    let info = stream.shard_info(shard).ok_or_else(|| desk.no_shard(&shard_name(shard), stream.name()))?;
     desk.room_for(1)?;
     let hash = input.new_starting_hash_key.unwrap_or_default();
     let at = hash.parse::<u128>().ok();
@@ -282,7 +282,7 @@ pub(crate) fn merge(desk: &Desk, input: MergeShardsInput) -> Result<(), Fault> {
     let (lower, upper) = (number(input.shard_to_merge)?, number(input.adjacent_shard_to_merge)?);
     let stream = desk.log.stream(wanted).ok_or_else(|| desk.no_stream(wanted))?;
     desk.provisioned(&stream)?;
-    let find = |shard| Desk::shard(&stream, shard).ok_or_else(|| desk.no_shard(&shard_name(shard), stream.name()));
+    let find = |shard| stream.shard_info(shard).ok_or_else(|| desk.no_shard(&shard_name(shard), stream.name()));
     let (lower_info, upper_info) = (find(lower)?, find(upper)?);
     if lower_info.range.end.checked_add(1) != Some(upper_info.range.start) {
         return Err(Fault::invalid(format!(

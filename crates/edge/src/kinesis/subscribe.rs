@@ -140,7 +140,7 @@ fn begin(desk: Arc<Desk>, protocol: Protocol, input: SubscribeToShardInput) -> R
     let (stream, consumer) = consumers::by_arn(&desk, input.consumer_arn.as_deref().unwrap_or_default())?;
     let named = input.shard_id.unwrap_or_default();
     let shard = shard_number(&named).ok_or_else(|| desk.no_shard(&named, stream.name()))?;
-    let info = Desk::shard(&stream, shard).ok_or_else(|| desk.shard_is_gone(shard, stream.name()))?;
+    let info = stream.shard_info(shard).ok_or_else(|| desk.shard_is_gone(shard, stream.name()))?;
     let position = input.starting_position.unwrap_or_default();
     let position = Position {
         kind: position.r#type.unwrap_or_default(),
@@ -220,7 +220,7 @@ impl Subscription {
             };
         }
         // What retention has removed wholly has ended, too.
-        let closed = Desk::shard(&self.stream, self.shard).is_none_or(|info| info.closed.is_some());
+        let closed = self.stream.shard_info(self.shard).is_none_or(|info| info.closed.is_some());
         if closed {
             // Looked at again, for records may have come before it was closed.
             if self.next < self.stream.bounds(self.shard).end {
@@ -288,7 +288,7 @@ impl Subscription {
         let (protocol, mut share) = (self.protocol, self.desk.budget.share());
         let follower = self.follower.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let Some(info) = Desk::shard(&stream, shard) else { return Ok(None) };
+            let Some(info) = stream.shard_info(shard) else { return Ok(None) };
             let most = Most { records: EVENT_RECORDS_MAX, bytes: EVENT_BYTES };
             let read = Read::from(&desk, &stream, &info, next, most, &mut share)?;
             let millis_behind_latest = read.behind_ms(&desk, &stream, shard);
@@ -368,7 +368,7 @@ impl Subscription {
 }
 
 fn is_closed(stream: &Stream, shard: ShardId) -> bool {
-    Desk::shard(stream, shard).is_none_or(|info| info.closed.is_some())
+    stream.shard_info(shard).is_none_or(|info| info.closed.is_some())
 }
 
 /// In an event stream, failures of ours have another name than elsewhere.

@@ -1,5 +1,6 @@
 //! Shards are listed, split, merged and counted anew.
 
+use base64::Engine as _;
 use serde_json::json;
 
 use super::*;
@@ -193,4 +194,57 @@ async fn shards_are_listed_page_by_page_as_they_were_asked_for() {
     house.clock.by(Duration::from_secs(301));
     assert_eq!(house.fail("ListShards", json!({ "NextToken": token })).await.0, "ExpiredNextTokenException");
     house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_come_while_shards_change_are_stored_once_and_in_the_order_of_their_key() {
+    const WRITERS: usize = 3;
+    const REQUESTS: usize = 30;
+    let house = Arc::new(House::open().await);
+    house.create("clicks", 1).await;
+    let write = async |house: Arc<House>, writer: usize| {
+        for request in 0..REQUESTS {
+            let entry = |n: usize| {
+                let data = base64::prelude::BASE64_STANDARD.encode(format!("{}", request * 4 + n));
+                json!({ "PartitionKey": format!("{writer}-{}", n % 2), "Data": data })
+            };
+            let records: Vec<Value> = (0..4).map(entry).collect();
+            let output = house.get("PutRecords", json!({ "StreamName": "clicks", "Records": records })).await;
+            assert_eq!(output["FailedRecordCount"], 0, "{output}");
+        }
+    };
+    let change = async {
+        for round in 0..6u32 {
+            let (target, current) = if round % 2 == 0 { (4, 2) } else { (2, 4) };
+            let count = |target: u32| json!({ "StreamName": "clicks", "TargetShardCount": target, "ScalingType": "UNIFORM_SCALING" });
+            if round == 0 {
+                house.get("UpdateShardCount", count(current)).await;
+            }
+            house.get("UpdateShardCount", count(target)).await;
+        }
+    };
+    let writers = futures::future::join_all((0..WRITERS).map(|writer| write(house.clone(), writer)));
+    tokio::join!(writers, change);
+    let stream = house.log.stream("clicks").expect("there");
+    let mut seen: std::collections::BTreeMap<String, Vec<usize>> = std::collections::BTreeMap::new();
+    // Parents have lower numbers than their children.
+    for info in stream.shard_infos() {
+        let mut next = base::Offset::ZERO;
+        while next < stream.bounds(info.id).end {
+            let fetched = stream.fetch(info.id, next, 1 << 20).expect("readable");
+            for record in fetched.records() {
+                let record = record.expect("whole");
+                let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("text");
+                let number = String::from_utf8(record.value.to_vec()).expect("text").parse().expect("a number");
+                seen.entry(key).or_default().push(number);
+            }
+            next = fetched.next();
+        }
+    }
+    assert_eq!(seen.len(), 2 * WRITERS);
+    for (key, numbers) in seen {
+        let parity = usize::from(key.ends_with('1'));
+        let expected: Vec<usize> = (0..REQUESTS * 4).filter(|n| n % 2 == parity).collect();
+        assert_eq!(numbers, expected, "{key}");
+    }
 }
