@@ -53,10 +53,6 @@ const FREE_BYTES: usize = 16 * 1024;
 /// Time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// Open connections: a subscription to a shard over HTTP/1.1 is one of its own, so a thousand shards with a few consumers
-/// are thousands of them, beside the producers. Each costs about 20 KiB.
-const CONNECTIONS_MAX: usize = 20_000;
-
 /// The service and version in `X-Amz-Target`.
 const TARGET: &str = "Kinesis_20131202";
 
