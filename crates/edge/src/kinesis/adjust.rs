@@ -321,7 +321,7 @@ pub(crate) fn start_encryption(desk: &Desk, input: EncryptionInput) -> Result<()
     stream.set_encryption(true).map_err(|error| match error {
         OpenError::NoKey { name } => Fault::no_key(format!(
             "There is no key to encrypt stream {name} with. Streams are encrypted with the server's own key, whatever KeyId \
-             says: name a key file in the server's file (docs/kinesis.md, Encryption), then start it again."
+             says: add [encryption] with key_file = \"stream.key\" to the server's file and start it again."
         )),
         error => Fault::of_open(&error),
     })?;
