@@ -48,6 +48,11 @@ pub(crate) enum Command {
     Tail(Tail),
     /// Ask a running server a question in SQL
     Sql(Sql),
+    /// Plan the shards of a stream, look at those of a running server, change them
+    Stream {
+        #[command(subcommand)]
+        stream: Stream,
+    },
     /// Make load, probe the disk, make data: the measuring side of `make bench`
     Bench {
         #[command(subcommand)]
@@ -76,6 +81,10 @@ pub(crate) struct Demo {
     /// Where the console is served
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     pub(crate) console: SocketAddr,
+
+    /// Where the Kinesis and Firehose APIs are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4567")]
+    pub(crate) kinesis: SocketAddr,
 
     #[command(flatten)]
     pub(crate) plant: Plant,
@@ -204,6 +213,82 @@ pub(crate) struct Sql {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Stream {
+    /// How many shards a load needs, by each limit of the published Kinesis API, and which limit decides
+    Plan(StreamPlan),
+    /// The streams of a running server
+    List {
+        /// Print what the server says, as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// One stream: its shards, their hash ranges and heat, who reads it and how far behind
+    Describe {
+        /// The stream
+        stream: String,
+        /// Print what the server says, as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Split a shard in two
+    Split {
+        /// The stream
+        stream: String,
+        /// The number of the shard
+        shard: u32,
+        /// The first hash of the upper part; without it, the middle of the shard
+        #[arg(long, value_name = "HASH")]
+        at: Option<u128>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Merge two shards whose hash ranges adjoin
+    Merge {
+        /// The stream
+        stream: String,
+        /// The number of one shard
+        shard: u32,
+        /// The number of the other
+        with: u32,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Split and merge until the stream has so many shards of equal range
+    Reshape {
+        /// The stream
+        stream: String,
+        /// Open shards to have
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(stream::plan::Plan::shards_max())))]
+        shards: u32,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamPlan {
+    /// Average size of a record with its key, as 500, 2KiB or 1MiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) record_size: u64,
+    /// Records per second at the busiest time
+    #[arg(long, value_name = "N")]
+    pub(crate) records_per_second: u64,
+    /// Consumers that poll and share what a shard gives
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) consumers: u32,
+    /// Consumers with enhanced fan-out, each with a way out of its own
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) fan_out_consumers: u32,
+    /// Print the plan as one JSON object, as GET /api/v1/plan does
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Send 20-column click events, prebuilt in memory, to a stream through the collector
     Load(BenchLoad),
@@ -304,6 +389,11 @@ pub(crate) struct BenchStream {
     pub(crate) rate: f64,
 }
 
+/// A size as the file writes it.
+fn size(text: &str) -> Result<u64, String> {
+    base::settings::parse_size(text).ok_or_else(|| "expected a size such as 500, 2KiB or 1MiB".to_owned())
+}
+
 /// A number of events per second that one process can make.
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
@@ -329,12 +419,18 @@ mod tests {
     fn the_commands_of_the_design_are_understood() {
         for line in [
             "riverrun demo",
-            "riverrun demo --data d --no-shoppers --rate 5 --site 127.0.0.1:1 --console 127.0.0.1:2",
+            "riverrun demo --data d --no-shoppers --rate 5 --site 127.0.0.1:1 --console 127.0.0.1:2 --kinesis 127.0.0.1:3",
             "riverrun serve riverrun.toml",
             "riverrun check riverrun.toml",
             "riverrun import a.log.gz - --stream access --format combined --server http://localhost:7070",
             "riverrun tail clicks --filter buy",
             "riverrun sql select --format csv",
+            "riverrun stream plan --record-size 2KiB --records-per-second 5000 --consumers 3 --fan-out-consumers 1",
+            "riverrun stream list --json",
+            "riverrun stream describe clicks",
+            "riverrun stream split clicks 0 --at 170141183460469231731687303715884105728",
+            "riverrun stream merge clicks 1 2 --server http://localhost:7070",
+            "riverrun stream reshape clicks 8",
             "riverrun bench load --rate 1000",
             "riverrun bench latency",
             "riverrun bench stream --shards 4 --seconds 1",
@@ -357,6 +453,10 @@ mod tests {
             "riverrun demo --rate 0",
             "riverrun demo --site here",
             "riverrun sql",
+            "riverrun stream",
+            "riverrun stream plan --record-size much --records-per-second 1",
+            "riverrun stream split clicks",
+            "riverrun stream reshape clicks 0",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

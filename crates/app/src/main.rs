@@ -15,6 +15,7 @@ mod logging;
 mod run;
 mod say;
 mod sql;
+mod streams;
 mod tail;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn go(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Import(import) => import::import(import).await,
             Command::Tail(tail) => tail::tail(tail).await,
             Command::Sql(sql) => sql::sql(sql).await,
+            Command::Stream { stream } => streams::stream(stream).await,
             Command::Bench { bench } => bench::bench(bench).await,
         }
     });

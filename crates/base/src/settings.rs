@@ -112,6 +112,11 @@ impl<'a> Section<'a> {
         self.rest.remove(key)
     }
 
+    /// What stands at `key`, left there for the next to take.
+    pub fn look(&self, key: &str) -> Option<&Data> {
+        self.rest.get(key).map(|value| &value.data)
+    }
+
     /// Takes all that is left as name and value, for sections whose keys are names (`[stream.NAME]`).
     pub fn take_all(&mut self) -> BTreeMap<String, Value> {
         std::mem::take(&mut self.rest)

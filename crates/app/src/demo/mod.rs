@@ -19,7 +19,8 @@ pub(crate) use shopping::Shopping;
 
 pub(crate) async fn demo(asked: Demo) -> anyhow::Result<Outcome> {
     let folder = Folder::make(asked.data)?;
-    let path = site::write(&folder.path, asked.site, asked.console)?;
+    let path =
+        site::write(&folder.path, &site::Doors { site: asked.site, console: asked.console, kinesis: asked.kinesis })?;
     let running = Running::start(file::load(&path)?, &asked.plant).await?;
     let ready = running.ready();
     announce(&ready, &folder, asked.no_shoppers, asked.rate)?;
@@ -59,6 +60,8 @@ fn announce(ready: &Ready, folder: &Folder, no_shoppers: bool, rate: f64) -> any
         .get("shop")
         .map_or_else(|| "no shop: the file has no [edge.shop]".to_owned(), |site| format!("http://{site}"));
     let console = ready.console;
+    let kinesis =
+        ready.kinesis.map_or_else(|| "closed: the file has no [kinesis]".to_owned(), |at| format!("http://{at}"));
     let shoppers = if no_shoppers {
         "nobody but you clicks (--no-shoppers)".to_owned()
     } else {
@@ -75,6 +78,7 @@ fn announce(ready: &Ready, folder: &Folder, no_shoppers: bool, rate: f64) -> any
 
   Shop        {shop}
   Console     http://{console}
+  Kinesis     {kinesis}
   Shoppers    {shoppers}
   Data        {} ({kept})
   File        {}
@@ -84,6 +88,7 @@ fn announce(ready: &Ready, folder: &Folder, no_shoppers: bool, rate: f64) -> any
     2. Click Buy in the shop beside it and watch the number rise.
     3. Ask:    riverrun sql \"select action, count(*) from clicks group by action\" --server http://{console}
     4. Watch:  riverrun tail clicks --server http://{console}
+    5. Send:   aws kinesis list-streams --endpoint-url {kinesis}
 
   Ctrl-C ends it cleanly.
 ",

@@ -2,6 +2,7 @@
 
 mod names;
 mod read;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod toml_value;
@@ -12,6 +13,7 @@ use anyhow::Context as _;
 use base::settings::Problem;
 
 pub(crate) use read::Settings;
+pub(crate) use secrets::DoorTls;
 
 use crate::{Outcome, say};
 

@@ -7,21 +7,23 @@ use std::path::{Path, PathBuf};
 use base::settings::{Data, Problem, Section, Value, nearest};
 use console::{ConsoleSettings, Dashboards};
 use deliver::TableSettings;
-use edge::{Content, EdgeSettings, TokenSource};
+use edge::{Content, EdgeSettings, KeySource, KinesisSettings, Tls, TlsSettings, TokenSource};
 use lake::LakeSettings;
 use query::QuerySettings;
 use stream::StreamSettings;
 
+use super::secrets::{self, DoorTls};
 use super::{names, toml_value};
 
 /// Where data lie unless the file says otherwise, beside the file.
 const DATA_DEFAULT: &str = "riverrun-data";
 
 /// What the file may say at its top, in the order in which it is documented.
-const KNOWN: [&str; 8] = ["data", "console", "edge", "stream", "table", "query", "lake", "dashboard"];
+const KNOWN: [&str; 10] =
+    ["data", "console", "edge", "kinesis", "tls", "stream", "table", "query", "lake", "dashboard"];
 
 /// What the design names and this version does not have.
-const LATER: [&str; 7] = ["view", "alert", "function", "kinesis", "firehose", "kafka", "postgres"];
+const LATER: [&str; 5] = ["view", "alert", "function", "kafka", "postgres"];
 
 /// What the file says, as far as it makes sense together.
 #[derive(Clone, Debug)]
@@ -29,7 +31,12 @@ pub(crate) struct Settings {
     /// The data folder.
     pub(crate) data: PathBuf,
     pub(crate) console: ConsoleSettings,
-    pub(crate) edges: Vec<EdgeSettings>,
+    pub(crate) console_tls: DoorTls,
+    pub(crate) edges: Vec<(EdgeSettings, DoorTls)>,
+    /// The door of the Kinesis and Firehose APIs, if the file opens it.
+    pub(crate) kinesis: Option<(KinesisSettings, DoorTls)>,
+    /// The certificate of all doors that have none of their own.
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) streams: BTreeMap<String, StreamSettings>,
     pub(crate) tables: Vec<TableSettings>,
     pub(crate) query: QuerySettings,
@@ -61,14 +68,33 @@ pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Proble
         Data::Table(parts) => parts,
         _ => BTreeMap::new(),
     };
-    let console = part(&mut parts, "console", &mut problems, |section| ConsoleSettings::read(section, folder));
-    let edges = each(&mut parts, "edge", &mut problems, EdgeSettings::read);
+    let console = part(&mut parts, "console", &mut problems, |section| {
+        let tls = secrets::of_door(section, folder);
+        (ConsoleSettings::read(section, folder), tls)
+    });
+    let (console, console_tls) = console.unwrap_or_default();
+    let edges = each(&mut parts, "edge", &mut problems, |section| {
+        let tls = secrets::of_door(section, folder);
+        (from_folder(EdgeSettings::read(section), folder), tls)
+    });
+    let kinesis = part(&mut parts, "kinesis", &mut problems, |section| {
+        let tls = secrets::of_door(section, folder);
+        let mut settings = KinesisSettings::read(section);
+        if let KeySource::File(file) = &mut settings.keys {
+            *file = folder.join(&*file);
+        }
+        (settings, tls)
+    });
+    let tls = part(&mut parts, "tls", &mut problems, |section| secrets::of_all(section, folder));
     let streams = each(&mut parts, "stream", &mut problems, StreamSettings::read);
     let tables = each(&mut parts, "table", &mut problems, TableSettings::read);
     let settings = Settings {
         data: data(&mut parts, folder, &mut problems),
-        console: console.unwrap_or_default(),
-        edges: edges.into_values().map(|edge| from_folder(edge, folder)).collect(),
+        console,
+        console_tls,
+        edges: edges.into_values().collect(),
+        kinesis,
+        tls: tls.flatten(),
         streams,
         tables: tables.into_values().collect(),
         query: part(&mut parts, "query", &mut problems, QuerySettings::read).unwrap_or_default(),
@@ -158,7 +184,13 @@ fn from_folder(mut edge: EdgeSettings, folder: &Path) -> EdgeSettings {
 
 fn unknown(parts: Parts, problems: &mut Vec<Problem>) {
     for (key, value) in parts {
-        let (what, remedy) = if LATER.contains(&key.as_str()) {
+        let (what, remedy) = if key == "firehose" {
+            (
+                "has no section of its own".to_owned(),
+                "Remove it: the Firehose API is served where [kinesis] listens, and every table is a delivery stream"
+                    .to_owned(),
+            )
+        } else if LATER.contains(&key.as_str()) {
             (
                 "is not available in this version".to_owned(),
                 "Remove it; CHANGELOG.md says what each version has".to_owned(),
@@ -189,7 +221,7 @@ fn together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
             remedy: near.unwrap_or_else(|| format!("Add [stream.{name}]")),
         });
     };
-    for edge in &settings.edges {
+    for (edge, _) in &settings.edges {
         if let Some(log) = &edge.log {
             named(&log.stream, vec!["edge", &edge.name, "log", "stream"]);
         }
@@ -201,13 +233,43 @@ fn together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
         named(&table.from, vec!["table", &table.name, "from"]);
     }
     doors(settings, places, problems);
+    certificates(settings, places, problems);
+}
+
+/// Each certificate and its key are tried, so that a wrong one is found before a door is to open with it.
+fn certificates(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
+    let own = |key: Vec<&'static str>, tls: &DoorTls| match tls {
+        DoorTls::Own(own) => Some((key.join("."), own.clone())),
+        DoorTls::AsAll | DoorTls::Off => None,
+    };
+    let mut all: Vec<(String, TlsSettings)> = settings.tls.iter().map(|tls| ("tls".to_owned(), tls.clone())).collect();
+    all.extend(own(vec!["console", "tls"], &settings.console_tls));
+    all.extend(settings.kinesis.iter().filter_map(|(_, tls)| own(vec!["kinesis", "tls"], tls)));
+    for (edge, tls) in &settings.edges {
+        if let DoorTls::Own(own) = tls {
+            all.push((format!("edge.{}.tls", edge.name), own.clone()));
+        }
+    }
+    for (key, tls) in all {
+        if let Err(error) = Tls::open(&tls) {
+            let message = error.to_string();
+            let (what, remedy) = message.rsplit_once(". ").unwrap_or((&message, "See docs/configuration.md"));
+            problems.push(Problem {
+                line: places.line_of(&key.split('.').collect::<Vec<_>>()),
+                what: what.to_owned(),
+                remedy: remedy.to_owned(),
+                key,
+            });
+        }
+    }
 }
 
 fn doors(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
     let console = std::iter::once((vec!["console"], settings.console.listen));
-    let edges = settings.edges.iter().map(|edge| (vec!["edge", edge.name.as_str()], edge.listen));
+    let edges = settings.edges.iter().map(|(edge, _)| (vec!["edge", edge.name.as_str()], edge.listen));
+    let kinesis = settings.kinesis.iter().map(|(kinesis, _)| (vec!["kinesis"], kinesis.listen));
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
-    for (mut key, address) in console.chain(edges) {
+    for (mut key, address) in console.chain(edges).chain(kinesis) {
         key.push("listen");
         let name = key.join(".");
         if address.port() == 0 {

@@ -29,7 +29,7 @@ fn names_in_the_file_go_from_where_it_lies() {
     let text = "data = \"./d\"\n[edge.shop]\nlisten = \"127.0.0.1:0\"\nroot = \"shop/\"\n";
     let settings = settings(text, Path::new("/etc/riverrun")).expect("it is right");
     assert_eq!(settings.data, Path::new("/etc/riverrun/d"));
-    let edge::Content::Root(root) = &settings.edges[0].content else { panic!("a folder") };
+    let edge::Content::Root(root) = &settings.edges[0].0.content else { panic!("a folder") };
     assert_eq!(root, Path::new("/etc/riverrun/shop/"));
 }
 
@@ -90,4 +90,40 @@ fn what_is_no_toml_is_one_mistake_among_the_others() {
     let found = mistakes("[stream.clicks]\nshards = \nretention = \"1h\"\n");
     assert!(found.contains("riverrun.toml:2: TOML:"), "{found}");
     assert!(found.contains("riverrun.toml:3: stream.clicks.retention:"), "{found}");
+}
+
+#[test]
+fn the_door_of_the_kinesis_api_is_opened_by_its_section_and_locked_beyond_this_machine() {
+    let open = settings("[kinesis]\n", Path::new("/etc/riverrun")).expect("it is right");
+    let (kinesis, _) = open.kinesis.expect("a door");
+    assert_eq!(kinesis.listen.to_string(), "127.0.0.1:4567");
+    assert!(settings("", Path::new("/etc/riverrun")).expect("it is right").kinesis.is_none());
+    let keys = settings("[kinesis]\nkeys_file = \"keys\"\n", Path::new("/etc/riverrun")).expect("it is right");
+    let (kinesis, _) = keys.kinesis.expect("a door");
+    assert!(matches!(&kinesis.keys, edge::KeySource::File(file) if file == Path::new("/etc/riverrun/keys")));
+    let found = mistakes("[console]\nlisten = \"127.0.0.1:4567\"\n[kinesis]\n[firehose]\nlisten = \"127.0.0.1:1\"\n");
+    assert!(
+        found.contains("riverrun.toml:3: kinesis.listen: 127.0.0.1:4567 is already that of console.listen"),
+        "{found}"
+    );
+    assert!(
+        found.contains("riverrun.toml:4: firehose: has no section of its own; Remove it: the Firehose API is"),
+        "{found}"
+    );
+    let found = mistakes("[kinesis]\nlisten = \"0.0.0.0:4567\"\n");
+    assert!(found.contains("kinesis"), "{found}");
+    assert!(found.contains("Add "), "it says the line to add: {found}");
+}
+
+#[test]
+fn a_certificate_is_tried_where_the_file_names_it() {
+    let found = mistakes(
+        "[tls]\ncertificate = \"no.pem\"\nkey = \"no.key\"\n\n[kinesis]\n[kinesis.tls]\ncertificate = \"c\"\n",
+    );
+    assert!(found.contains("riverrun.toml:1: tls: /etc/riverrun/no.pem cannot be read"), "{found}");
+    assert!(found.contains("riverrun.toml:6: kinesis.tls.key: is missing"), "{found}");
+    let found = mistakes("[console]\ntls = 1\n");
+    assert!(found.contains("riverrun.toml:2: console.tls: expected true or false"), "{found}");
+    let off = settings("[console]\ntls = false\n", Path::new("/etc/riverrun")).expect("it is right");
+    assert_eq!(off.console_tls, super::DoorTls::Off);
 }

@@ -1,10 +1,11 @@
 //! The console's door: its listener and the loop that serves it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
-use edge::serve::{ServeLimits, listen, serve};
+use edge::serve::{ServeCounts, ServeLimits, Tls, listen, serve_secured};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +18,18 @@ pub(crate) struct Door {
 
 impl Door {
     /// Opens the door; `stop` also ends the answers that would never end by themselves.
-    pub(crate) fn open(app: Router, address: SocketAddr, stop: CancellationToken) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        app: Router,
+        address: SocketAddr,
+        tls: Option<Arc<Tls>>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let listener = listen(address).with_context(|| {
             format!("the console cannot listen on {address}: end what listens there, or change [console] listen")
         })?;
         let address = listener.local_addr()?;
-        let serving = tokio::spawn(serve(listener, app, ServeLimits::default(), stop.clone()));
+        let counts = Arc::new(ServeCounts::default());
+        let serving = tokio::spawn(serve_secured(listener, app, ServeLimits::default(), counts, tls, stop.clone()));
         Ok(Self { address, stop, serving })
     }
 

@@ -5,24 +5,26 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use base::LedgerRow;
-use deliver::DeliverCounts;
 use edge::EdgeCounts;
 use query::{QueryError, Virtual};
+
+use super::feeds::Fed;
 
 /// `system.ledger`: one row per table. received = delivered + filtered + rejected + expired + in_flight.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    tables: Vec<Arc<DeliverCounts>>,
+    tables: Fed,
 }
 
 impl Ledger {
-    pub(crate) fn new(tables: Vec<Arc<DeliverCounts>>) -> Self {
+    pub(crate) fn new(tables: Fed) -> Self {
         Self { tables }
     }
 
     /// The rows as they are now.
     pub(crate) fn rows(&self) -> Vec<LedgerRow> {
-        self.tables.iter().map(|counts| counts.ledger()).collect()
+        let tables = self.tables.borrow().clone();
+        tables.iter().map(|counts| counts.ledger()).collect()
     }
 }
 
@@ -122,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_ledger_over_nothing_has_its_columns_and_no_row() {
-        let ledger = Ledger::new(Vec::new());
+        let (_told, fed) = tokio::sync::watch::channel(Arc::default());
+        let ledger = Ledger::new(fed);
         let batch = Virtual::rows(&ledger).expect("it is computed");
         assert_eq!((batch.num_rows(), batch.num_columns()), (0, 9));
         let edges = EdgeLedgers::new(Vec::new());

@@ -1,6 +1,8 @@
 //! Running: what the file declares, put together from the top down and taken down in order.
 
+mod certificates;
 mod door;
+mod feeds;
 mod ledger;
 mod lock;
 mod pipeline;
@@ -17,9 +19,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base::{Clock, Measured, SystemClock};
 use console::{Dashboards, Pipeline, Rooms};
-use deliver::Delivery;
-use edge::Edge;
 use edge::collect::{CollectLimits, Collector};
+use edge::serve::ServeLimits;
+use edge::{Edge, KinesisDoor, KinesisSettings, Tls};
 use lake::Lake;
 use query::Engine;
 use serde::Serialize;
@@ -32,11 +34,15 @@ use crate::cli::{Bug, Plant};
 use crate::demo::Shopping;
 use crate::file::Settings;
 use crate::{Outcome, file, say};
+use certificates::Certificates;
 use door::Door;
+use feeds::{FedCounts, Feeds};
 use lock::DataLock;
 
 /// How often retention is looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often the shards of on-demand streams follow their load, which is measured over a minute.
+const SCALE_EVERY: Duration = Duration::from_secs(5);
 /// How long a clean end may take: a full tail and a slow disk. Then the process ends as it is, which loses nothing that
 /// was acknowledged.
 const STOP_MAX: Duration = Duration::from_secs(45);
@@ -53,10 +59,12 @@ pub(crate) async fn serve(path: &Path, plant: &Plant) -> anyhow::Result<Outcome>
 pub(crate) struct Ready {
     pub(crate) console: SocketAddr,
     pub(crate) edge: BTreeMap<String, SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kinesis: Option<SocketAddr>,
 }
 
 impl Ready {
-    /// One JSON line on stdout, for whoever started us: `{"ready": {"console": …, "edge": {…}}}`.
+    /// One JSON line on stdout, for whoever started us: `{"ready": {"console": …, "edge": {…}, "kinesis": …}}`.
     pub(crate) fn say(&self) -> anyhow::Result<()> {
         say::out(&serde_json::json!({ "ready": self }).to_string()).context("stdout cannot be written")
     }
@@ -65,8 +73,9 @@ impl Ready {
 /// Everything that runs.
 pub(crate) struct Running {
     doors: Vec<Edge>,
+    kinesis: Option<KinesisDoor>,
     console: Door,
-    deliveries: Vec<Delivery>,
+    feeds: Feeds,
     chores: JoinSet<()>,
     end_chores: CancellationToken,
     reports: JoinSet<()>,
@@ -88,24 +97,35 @@ impl Running {
         let log = open_log(&settings, &clock, plant)?;
         let lake = open_lake(&settings, &clock, plant).await?;
         let runs = runs::open(&lake).await?;
-        let deliveries = deliver_all(&settings, &log, &lake, &clock).await?;
+        let feeds = Feeds::start(&settings.tables, &log, &lake, &clock).await?;
         let engine = Engine::new(settings.query.clone(), lake.clone())?;
         for table in lake.tables() {
             engine.add_table(table);
         }
         let collector = Collector::at("console", log.clone(), CollectLimits::default(), clock.clone());
         let mut measured: Vec<Arc<dyn Measured>> = vec![lake.clone(), engine.clone(), collector.counts()];
-        measured.extend(log.streams().into_iter().map(|stream| stream as Arc<dyn Measured>));
-        measured.extend(deliveries.iter().map(|delivery| delivery.counts() as Arc<dyn Measured>));
+        measured.extend([log.clone() as Arc<dyn Measured>, Arc::new(FedCounts(feeds.fed()))]);
 
+        let mut certificates = Certificates::new(settings.tls.clone());
         let mut doors = Vec::new();
-        for settings in settings.edges.clone() {
-            doors.push(Edge::start(settings, log.clone(), clock.clone()).await?);
+        for (settings, tls) in settings.edges.clone() {
+            let (limits, tls) = (ServeLimits::default(), certificates.of(&tls)?);
+            doors.push(Edge::start_secured(settings, limits, tls, log.clone(), clock.clone()).await?);
         }
+        let kinesis = match &settings.kinesis {
+            None => None,
+            Some((door, tls)) => {
+                let tls = certificates.of(tls)?;
+                Some(open_kinesis(door, tls, &settings, &log, &clock).await?)
+            }
+        };
         measured.extend(doors.iter().map(|edge| edge.counts() as Arc<dyn Measured>));
         measured.extend(doors.iter().filter_map(Edge::collect_counts).map(|counts| counts as Arc<dyn Measured>));
+        measured.extend(kinesis.iter().map(|door| door.counts() as Arc<dyn Measured>));
+        let console_tls = certificates.of(&settings.console_tls)?;
+        measured.push(Arc::new(certificates.counts()));
 
-        let ledger = Arc::new(ledger::Ledger::new(deliveries.iter().map(Delivery::counts).collect()));
+        let ledger = Arc::new(ledger::Ledger::new(feeds.fed()));
         engine.add_view("system", "ledger", ledger.clone());
         let edges = ledger::EdgeLedgers::new(doors.iter().map(Edge::counts).collect());
         engine.add_view("system", "edge_ledger", Arc::new(edges));
@@ -125,20 +145,23 @@ impl Running {
         };
         let (pages, counts) = console::router(rooms, &settings.console);
         measured.push(counts);
-        let console = Door::open(pages, settings.console.listen, stop)?;
+        let console = Door::open(pages, settings.console.listen, console_tls, stop)?;
         let edge = doors.iter().map(|edge| (edge.counts().name().to_owned(), edge.local_addr())).collect();
-        let ready = Ready { console: console.local_addr(), edge };
+        let kinesis_address = kinesis.as_ref().map(KinesisDoor::local_addr);
+        let ready = Ready { console: console.local_addr(), edge, kinesis: kinesis_address };
 
         let end_chores = CancellationToken::new();
         let mut chores = JoinSet::new();
         let mut reports = JoinSet::new();
         chores.spawn(pipeline::measure(measured, lake.clone(), ledger, clock, pipeline));
         chores.spawn(sweep(log.clone()));
+        chores.spawn(scale(log.clone()));
         maintain(lake, runs, end_chores.clone(), &mut reports);
         Ok(Self {
             doors,
+            kinesis,
             console,
-            deliveries,
+            feeds,
             chores,
             end_chores,
             reports,
@@ -158,9 +181,14 @@ impl Running {
     /// Closes the doors, lets what is inside flow to its end, closes the rooms.
     async fn stop(mut self) {
         let edges = futures::future::join_all(self.doors.into_iter().map(Edge::stop));
-        tokio::join!(self.console.stop(), edges);
+        let kinesis = async {
+            if let Some(kinesis) = self.kinesis {
+                kinesis.stop().await;
+            }
+        };
+        tokio::join!(self.console.stop(), edges, kinesis);
         // Nothing comes in any more: what the stream holds goes into the lake.
-        futures::future::join_all(self.deliveries.into_iter().map(Delivery::stop)).await;
+        self.feeds.stop().await;
         self.end_chores.cancel();
         self.chores.shutdown().await;
         while self.reports.join_next().await.is_some() {}
@@ -179,25 +207,41 @@ fn open_log(settings: &Settings, clock: &Arc<dyn Clock>, plant: &Plant) -> anyho
     Ok(log)
 }
 
+/// Opens the door of the Kinesis and Firehose APIs. Streams that the file declares are not to be deleted through it: the
+/// next start would make them again, empty.
+async fn open_kinesis(
+    door: &KinesisSettings,
+    tls: Option<Arc<Tls>>,
+    settings: &Settings,
+    log: &Arc<Log>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<KinesisDoor> {
+    let declared = settings.streams.keys().cloned();
+    Ok(KinesisDoor::start(door.clone(), log.clone(), clock.clone(), declared).await?)
+}
+
 async fn open_lake(settings: &Settings, clock: &Arc<dyn Clock>, plant: &Plant) -> anyhow::Result<Arc<Lake>> {
     let forget_offsets_in_commit = plant.bugs.contains(&Bug::ForgetOffsets);
     let faults = lake::Faults { forget_offsets_in_commit, ..lake::Faults::default() };
     Ok(Lake::open_with(&settings.data.join("lake"), settings.lake.clone(), clock.clone(), faults).await?)
 }
 
-async fn deliver_all(
-    settings: &Settings,
-    log: &Arc<Log>,
-    lake: &Arc<Lake>,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Vec<Delivery>> {
-    let mut deliveries = Vec::new();
-    for table in &settings.tables {
-        let stream = log.stream(&table.from).with_context(|| format!("there is no stream {}", table.from))?;
-        let started = Delivery::start(table.clone(), stream, lake.clone(), clock.clone()).await;
-        deliveries.push(started.with_context(|| format!("the table {} cannot be delivered to", table.name))?);
+/// Splits the hot shards of on-demand streams and merges the cold ones, as the load goes.
+async fn scale(log: Arc<Log>) {
+    let mut ticks = tokio::time::interval(SCALE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let log = log.clone();
+        let scaled = tokio::task::spawn_blocking(move || log.scale()).await.unwrap_or_default();
+        if scaled != stream::Scaled::default() {
+            tracing::info!(
+                splits = scaled.splits,
+                merges = scaled.merges,
+                "shards of on-demand streams follow their load"
+            );
+        }
     }
-    Ok(deliveries)
 }
 
 async fn sweep(log: Arc<Log>) {

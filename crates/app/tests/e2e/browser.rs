@@ -10,7 +10,7 @@ async fn a_click_on_buy_is_drawn_on_the_dashboard_within_a_second() -> Result<()
     let _turn = turn::alone().await;
     let folder = tempfile::tempdir()?;
     let listen = ["--console", "127.0.0.1:0", "--site", "127.0.0.1:0"];
-    let mut args = vec!["demo", "--no-shoppers", "--data", "data"];
+    let mut args = vec!["demo", "--no-shoppers", "--data", "data", "--kinesis", "127.0.0.1:0"];
     args.extend(listen);
     let server = Starting::run(folder.path(), &args)?.ready()?;
     let pictures = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");

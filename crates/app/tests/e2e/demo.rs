@@ -5,8 +5,19 @@ use anyhow::{Result, ensure};
 use crate::server::{Server, Starting};
 use crate::turn;
 
-const ARGS: [&str; 9] =
-    ["demo", "--rate", "300", "--data", "data", "--site", "127.0.0.1:0", "--console", "127.0.0.1:0"];
+const ARGS: [&str; 11] = [
+    "demo",
+    "--rate",
+    "300",
+    "--data",
+    "data",
+    "--site",
+    "127.0.0.1:0",
+    "--console",
+    "127.0.0.1:0",
+    "--kinesis",
+    "127.0.0.1:0",
+];
 
 /// Waits until more than `least` clicks are in SQL.
 async fn more_than(server: &Server, least: i64) -> Result<i64> {

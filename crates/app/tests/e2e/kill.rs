@@ -21,7 +21,7 @@ const KILL_WHILE_STARTING: u32 = 5;
 /// The longest that a restarted server may take to deliver what it had acknowledged before.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(60);
 
-fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
+pub(crate) fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
@@ -78,7 +78,7 @@ async fn run(kills: u32, seed: u64, plant: Option<&str>) -> Result<Verdict> {
 }
 
 /// The verdict once everything acknowledged is there, or once it is plain that it never will be.
-async fn settled(server: &Server, sent: &Sent) -> Result<Verdict> {
+pub(crate) async fn settled(server: &Server, sent: &Sent) -> Result<Verdict> {
     let deadline = Instant::now() + CAUGHT_UP_WITHIN;
     let mut rows_before = None;
     let mut still_since = Instant::now();

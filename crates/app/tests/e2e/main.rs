@@ -16,6 +16,7 @@ mod now;
 mod outside;
 mod peers;
 mod repository;
+mod reshard;
 mod restart;
 mod server;
 mod turn;

@@ -29,6 +29,7 @@ pub(crate) struct Ready {
     pub(crate) console: SocketAddr,
     #[serde(default)]
     pub(crate) edge: BTreeMap<String, SocketAddr>,
+    pub(crate) kinesis: Option<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +131,11 @@ impl Server {
             .get(name)
             .copied()
             .with_context(|| format!("the ready line names no edge {name}: {:?}", self.ready))
+    }
+
+    /// The address of the Kinesis and Firehose APIs.
+    pub(crate) fn kinesis(&self) -> Result<SocketAddr> {
+        self.ready.kinesis.context("the ready line names no Kinesis door")
     }
 
     /// The base address that the client commands want.
