@@ -79,7 +79,7 @@ mod tests {
         let path = write(folder.path(), &doors("127.0.0.1:7171")).expect("it is written");
         let settings = crate::file::load(&path).expect("no mistakes");
         assert_eq!(settings.console.listen, at("127.0.0.1:7171"));
-        assert_eq!(settings.kinesis.map(|(kinesis, _)| kinesis.listen), Some(at("127.0.0.1:8080")));
+        assert_eq!(settings.kinesis.map(|kinesis| kinesis.door.listen), Some(at("127.0.0.1:8080")));
         assert!(folder.path().join("shop/index.html").exists());
     }
 

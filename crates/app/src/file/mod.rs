@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use base::settings::Problem;
 
-pub(crate) use read::Settings;
+pub(crate) use read::{KinesisDoorSettings, Settings};
 pub(crate) use secrets::DoorTls;
 
 use crate::{Outcome, say};

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use base::settings::{Data, Problem, Section, Value, nearest};
 use console::{ConsoleSettings, Dashboards};
 use deliver::TableSettings;
-use edge::{Content, EdgeSettings, KeySource, KinesisSettings, Tls, TlsSettings, TokenSource};
+use edge::{Content, DeliveryAccess, EdgeSettings, KeySource, KinesisSettings, Tls, TlsSettings, Token, TokenSource};
 use lake::LakeSettings;
 use query::QuerySettings;
-use stream::StreamSettings;
+use stream::{Keyring, StreamSettings};
 
 use super::secrets::{self, DoorTls};
 use super::{names, toml_value};
@@ -19,8 +19,8 @@ use super::{names, toml_value};
 const DATA_DEFAULT: &str = "riverrun-data";
 
 /// What the file may say at its top, in the order in which it is documented.
-const KNOWN: [&str; 10] =
-    ["data", "console", "edge", "kinesis", "tls", "stream", "table", "query", "lake", "dashboard"];
+const KNOWN: [&str; 11] =
+    ["data", "console", "edge", "kinesis", "tls", "stream", "encryption", "table", "query", "lake", "dashboard"];
 
 /// What the design names and this version does not have.
 const LATER: [&str; 5] = ["view", "alert", "function", "kafka", "postgres"];
@@ -34,14 +34,25 @@ pub(crate) struct Settings {
     pub(crate) console_tls: DoorTls,
     pub(crate) edges: Vec<(EdgeSettings, DoorTls)>,
     /// The door of the Kinesis and Firehose APIs, if the file opens it.
-    pub(crate) kinesis: Option<(KinesisSettings, DoorTls)>,
+    pub(crate) kinesis: Option<KinesisDoorSettings>,
     /// The certificate of all doors that have none of their own.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) streams: BTreeMap<String, StreamSettings>,
+    /// What encrypted streams are sealed and opened with.
+    pub(crate) keys: Option<Keyring>,
     pub(crate) tables: Vec<TableSettings>,
     pub(crate) query: QuerySettings,
     pub(crate) lake: LakeSettings,
     pub(crate) dashboards: Dashboards,
+}
+
+/// `[kinesis]`.
+#[derive(Clone, Debug)]
+pub(crate) struct KinesisDoorSettings {
+    pub(crate) door: KinesisSettings,
+    pub(crate) tls: DoorTls,
+    /// Who may deliver to the HTTP endpoint of the Firehose API.
+    pub(crate) delivery: DeliveryAccess,
 }
 
 impl Settings {
@@ -79,14 +90,23 @@ pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Proble
     });
     let kinesis = part(&mut parts, "kinesis", &mut problems, |section| {
         let tls = secrets::of_door(section, folder);
-        let mut settings = KinesisSettings::read(section);
-        if let KeySource::File(file) = &mut settings.keys {
+        let key = delivery_key(section, folder);
+        let mut door = KinesisSettings::read(section);
+        if let KeySource::File(file) = &mut door.keys {
             *file = folder.join(&*file);
         }
-        (settings, tls)
+        let is_open = matches!(door.keys, KeySource::Open) && door.listen.ip().to_canonical().is_loopback();
+        let delivery = match key {
+            Some(key) => DeliveryAccess::Key(key),
+            None if is_open => DeliveryAccess::Open,
+            None => DeliveryAccess::Closed,
+        };
+        KinesisDoorSettings { door, tls, delivery }
     });
     let tls = part(&mut parts, "tls", &mut problems, |section| secrets::of_all(section, folder));
     let streams = each(&mut parts, "stream", &mut problems, StreamSettings::read);
+    let encryption = part(&mut parts, "encryption", &mut problems, |section| secrets::keys(section, folder));
+    let is_keyed = encryption.is_some();
     let tables = each(&mut parts, "table", &mut problems, TableSettings::read);
     let settings = Settings {
         data: data(&mut parts, folder, &mut problems),
@@ -96,6 +116,7 @@ pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Proble
         kinesis,
         tls: tls.flatten(),
         streams,
+        keys: encryption.flatten(),
         tables: tables.into_values().collect(),
         query: part(&mut parts, "query", &mut problems, QuerySettings::read).unwrap_or_default(),
         lake: part(&mut parts, "lake", &mut problems, LakeSettings::read).unwrap_or_default(),
@@ -103,6 +124,9 @@ pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Proble
     };
     unknown(parts, &mut problems);
     together(&settings, &places, &mut problems);
+    if !is_keyed {
+        unkeyed(&settings, &places, &mut problems);
+    }
     if problems.is_empty() {
         return Ok(settings);
     }
@@ -148,6 +172,32 @@ fn each<T>(
         section.finish();
     }
     made
+}
+
+/// Reads `delivery_key` or `delivery_key_file`: what a delivery stream elsewhere shows when it delivers here.
+fn delivery_key(section: &mut Section<'_>, folder: &Path) -> Option<Token> {
+    let line = section.line();
+    let (here, file) = (section.text("delivery_key"), section.text("delivery_key_file"));
+    let (key, text) = match (here, file) {
+        (None, None) => return None,
+        (Some(_), Some(_)) => {
+            section.problem(line, "delivery_key", "the key is given twice", "Remove delivery_key or delivery_key_file");
+            return None;
+        }
+        (Some(text), None) => ("delivery_key", Ok(text)),
+        (None, Some(file)) => {
+            let file = folder.join(file);
+            let read = std::fs::read_to_string(&file);
+            ("delivery_key_file", read.map_err(|error| format!("{} cannot be read: {error}", file.display())))
+        }
+    };
+    match text.and_then(|text| Token::new(&text)) {
+        Ok(token) => Some(token),
+        Err(what) => {
+            section.problem(line, key, what, "Write a long random key, for example from: openssl rand -hex 32");
+            None
+        }
+    }
 }
 
 fn data(parts: &mut Parts, folder: &Path, problems: &mut Vec<Problem>) -> PathBuf {
@@ -236,6 +286,18 @@ fn together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
     certificates(settings, places, problems);
 }
 
+/// Streams that are to be encrypted although the file names no keys.
+fn unkeyed(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
+    for (name, _) in settings.streams.iter().filter(|(_, stream)| stream.encryption) {
+        problems.push(Problem {
+            line: places.line_of(&["stream", name, "encryption"]),
+            key: format!("stream.{name}.encryption"),
+            what: "there is no key to encrypt with".to_owned(),
+            remedy: "Add [encryption] with key_file = \"encryption.keys\", made with: openssl rand -hex 32".to_owned(),
+        });
+    }
+}
+
 /// Each certificate and its key are tried, so that a wrong one is found before a door is to open with it.
 fn certificates(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
     let own = |key: Vec<&'static str>, tls: &DoorTls| match tls {
@@ -244,7 +306,7 @@ fn certificates(settings: &Settings, places: &Places, problems: &mut Vec<Problem
     };
     let mut all: Vec<(String, TlsSettings)> = settings.tls.iter().map(|tls| ("tls".to_owned(), tls.clone())).collect();
     all.extend(own(vec!["console", "tls"], &settings.console_tls));
-    all.extend(settings.kinesis.iter().filter_map(|(_, tls)| own(vec!["kinesis", "tls"], tls)));
+    all.extend(settings.kinesis.iter().filter_map(|kinesis| own(vec!["kinesis", "tls"], &kinesis.tls)));
     for (edge, tls) in &settings.edges {
         if let DoorTls::Own(own) = tls {
             all.push((format!("edge.{}.tls", edge.name), own.clone()));
@@ -267,7 +329,7 @@ fn certificates(settings: &Settings, places: &Places, problems: &mut Vec<Problem
 fn doors(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
     let console = std::iter::once((vec!["console"], settings.console.listen));
     let edges = settings.edges.iter().map(|(edge, _)| (vec!["edge", edge.name.as_str()], edge.listen));
-    let kinesis = settings.kinesis.iter().map(|(kinesis, _)| (vec!["kinesis"], kinesis.listen));
+    let kinesis = settings.kinesis.iter().map(|kinesis| (vec!["kinesis"], kinesis.door.listen));
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     for (mut key, address) in console.chain(edges).chain(kinesis) {
         key.push("listen");

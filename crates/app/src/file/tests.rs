@@ -95,12 +95,19 @@ fn what_is_no_toml_is_one_mistake_among_the_others() {
 #[test]
 fn the_door_of_the_kinesis_api_is_opened_by_its_section_and_locked_beyond_this_machine() {
     let open = settings("[kinesis]\n", Path::new("/etc/riverrun")).expect("it is right");
-    let (kinesis, _) = open.kinesis.expect("a door");
-    assert_eq!(kinesis.listen.to_string(), "127.0.0.1:4567");
+    let kinesis = open.kinesis.expect("a door");
+    assert_eq!(kinesis.door.listen.to_string(), "127.0.0.1:4567");
+    assert!(matches!(kinesis.delivery, edge::DeliveryAccess::Open));
     assert!(settings("", Path::new("/etc/riverrun")).expect("it is right").kinesis.is_none());
     let keys = settings("[kinesis]\nkeys_file = \"keys\"\n", Path::new("/etc/riverrun")).expect("it is right");
-    let (kinesis, _) = keys.kinesis.expect("a door");
-    assert!(matches!(&kinesis.keys, edge::KeySource::File(file) if file == Path::new("/etc/riverrun/keys")));
+    let kinesis = keys.kinesis.expect("a door");
+    assert!(
+        matches!(kinesis.delivery, edge::DeliveryAccess::Closed),
+        "keys for one API are no invitation to the other"
+    );
+    assert!(matches!(&kinesis.door.keys, edge::KeySource::File(file) if file == Path::new("/etc/riverrun/keys")));
+    let keyed = settings("[kinesis]\ndelivery_key = \"0123456789abcdef0123\"\n", Path::new("/")).expect("it is right");
+    assert!(matches!(keyed.kinesis.expect("a door").delivery, edge::DeliveryAccess::Key(_)));
     let found = mistakes("[console]\nlisten = \"127.0.0.1:4567\"\n[kinesis]\n[firehose]\nlisten = \"127.0.0.1:1\"\n");
     assert!(
         found.contains("riverrun.toml:3: kinesis.listen: 127.0.0.1:4567 is already that of console.listen"),
@@ -126,4 +133,25 @@ fn a_certificate_is_tried_where_the_file_names_it() {
     assert!(found.contains("riverrun.toml:2: console.tls: expected true or false"), "{found}");
     let off = settings("[console]\ntls = false\n", Path::new("/etc/riverrun")).expect("it is right");
     assert_eq!(off.console_tls, super::DoorTls::Off);
+}
+
+#[test]
+fn a_stream_is_encrypted_with_the_keys_of_a_file_that_only_check_and_start_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "[stream.s]\nencryption = true\n";
+    let found = mistakes(text);
+    assert!(
+        found.contains("riverrun.toml:2: stream.s.encryption: there is no key to encrypt with; Add [encryption]"),
+        "{found}"
+    );
+    let keyed = format!("{text}[encryption]\nkey_file = \"k\"\n");
+    let told = |text: &str| {
+        settings(text, folder.path()).expect_err("a mistake").iter().map(ToString::to_string).collect::<String>()
+    };
+    assert!(told(&keyed).contains("line 3: encryption.key_file: "), "{}", told(&keyed));
+    std::fs::write(folder.path().join("k"), "00".repeat(32)).expect("it is written");
+    assert!(settings(&keyed, folder.path()).expect("it is right").keys.is_some());
+    let unset = told(&format!("{text}[encryption]\nkey_env = \"RIVERRUN_NO_SUCH_VARIABLE\"\n"));
+    assert!(unset.contains("RIVERRUN_NO_SUCH_VARIABLE"), "{unset}");
+    assert!(told("[encryption]\n").contains("names no keys"));
 }

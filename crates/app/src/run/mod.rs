@@ -21,7 +21,7 @@ use base::{Clock, Measured, SystemClock};
 use console::{Dashboards, Pipeline, Rooms};
 use edge::collect::{CollectLimits, Collector};
 use edge::serve::ServeLimits;
-use edge::{Edge, KinesisDoor, KinesisSettings, Tls};
+use edge::{DeliveryStream, Edge, Firehose, FirehoseSettings, KinesisBeside, KinesisDoor, Tls};
 use lake::Lake;
 use query::Engine;
 use serde::Serialize;
@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Bug, Plant};
 use crate::demo::Shopping;
-use crate::file::Settings;
+use crate::file::{KinesisDoorSettings, Settings};
 use crate::{Outcome, file, say};
 use certificates::Certificates;
 use door::Door;
@@ -114,9 +114,9 @@ impl Running {
         }
         let kinesis = match &settings.kinesis {
             None => None,
-            Some((door, tls)) => {
-                let tls = certificates.of(tls)?;
-                Some(open_kinesis(door, tls, &settings, &log, &clock).await?)
+            Some(kinesis) => {
+                let tls = certificates.of(&kinesis.tls)?;
+                Some(open_kinesis(kinesis, tls, &settings, &log, &clock, &mut measured).await?)
             }
         };
         measured.extend(doors.iter().map(|edge| edge.counts() as Arc<dyn Measured>));
@@ -200,7 +200,7 @@ impl Running {
 fn open_log(settings: &Settings, clock: &Arc<dyn Clock>, plant: &Plant) -> anyhow::Result<Arc<Log>> {
     let acknowledge_before_sync = plant.bugs.contains(&Bug::AckBeforeSync);
     let faults = stream::Faults { acknowledge_before_sync, ..stream::Faults::default() };
-    let log = Log::open_with(&settings.data, clock.clone(), faults)?;
+    let log = Log::open_with_keys(&settings.data, clock.clone(), faults, settings.keys.clone())?;
     for (name, stream) in &settings.streams {
         log.ensure(name, stream)?;
     }
@@ -208,16 +208,31 @@ fn open_log(settings: &Settings, clock: &Arc<dyn Clock>, plant: &Plant) -> anyho
 }
 
 /// Opens the door of the Kinesis and Firehose APIs. Streams that the file declares are not to be deleted through it: the
-/// next start would make them again, empty.
+/// next start would make them again, empty. Every table is a delivery stream, under its own name and its stream's.
 async fn open_kinesis(
-    door: &KinesisSettings,
+    kinesis: &KinesisDoorSettings,
     tls: Option<Arc<Tls>>,
     settings: &Settings,
     log: &Arc<Log>,
     clock: &Arc<dyn Clock>,
+    measured: &mut Vec<Arc<dyn Measured>>,
 ) -> anyhow::Result<KinesisDoor> {
-    let declared = settings.streams.keys().cloned();
-    Ok(KinesisDoor::start(door.clone(), log.clone(), clock.clone(), declared).await?)
+    let named = |name: &str, stream: &str| DeliveryStream { name: name.to_owned(), stream: stream.to_owned() };
+    let own = settings.tables.iter().map(|table| named(&table.name, &table.from));
+    let streams = settings.tables.iter().map(|table| named(&table.from, &table.from));
+    let door = kinesis.door.clone();
+    let of_firehose = FirehoseSettings {
+        account: door.account.clone(),
+        region: door.region.clone(),
+        access: kinesis.delivery.clone(),
+        ..FirehoseSettings::default()
+    };
+    // Of two with one name the first counts, and a client that names a stream means that stream.
+    let names = streams.chain(own).collect();
+    let firehose = Arc::new(Firehose::new(log.clone(), clock.clone(), of_firehose, names));
+    measured.push(firehose.counts());
+    let beside = KinesisBeside { tls, firehose: Some(firehose) };
+    Ok(KinesisDoor::start_beside(door, log.clone(), clock.clone(), settings.streams.keys().cloned(), beside).await?)
 }
 
 async fn open_lake(settings: &Settings, clock: &Arc<dyn Clock>, plant: &Plant) -> anyhow::Result<Arc<Lake>> {
