@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::body::Body;
 use base::{ErrorKind, Format, Header, Millis};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -186,6 +186,11 @@ impl Firehose {
     /// Everything before the body: who asks, and for what.
     fn admit(&self, head: &Parts) -> Result<Target, Refused> {
         match &self.settings.access {
+            // Or it would be open to every page that is looked at on this machine.
+            DeliveryAccess::Open if head.headers.contains_key(ORIGIN) => {
+                let text = "pages may not deliver to an open endpoint: name a key for deliveries in the server's file";
+                return Err(refused(StatusCode::FORBIDDEN, text));
+            }
             DeliveryAccess::Open => {}
             DeliveryAccess::Closed => {
                 let text = "this server takes no deliveries: name a key for them in its file";

@@ -259,6 +259,8 @@ async fn who_has_not_the_key_is_told_so_and_nothing_is_read() {
     assert_eq!(closed.post("/firehose/clicks", &[WITH_KEY], delivery("a", &["x"])).await.0, 403);
     let open = door_with(FirehoseSettings { access: DeliveryAccess::Open, ..FirehoseSettings::default() });
     assert_eq!(open.post("/firehose/clicks", &[], delivery("a", &["x"])).await.0, 200);
+    let page = [("origin", "https://shop.example"), ("content-type", "text/plain")];
+    assert_eq!(open.post("/firehose/clicks", &page, delivery("b", &["x"])).await.0, 403);
     assert_eq!((door.stored().len(), closed.stored().len(), open.stored().len()), (0, 0, 1));
 }
 

@@ -231,8 +231,12 @@ async fn take(State(counter): State<Arc<Counter>>, request: Request<Body>) -> Re
     if let Some(firehose) = counter.firehose.as_ref().filter(|_| Firehose::is_delivery(parts.uri.path())) {
         return firehose.deliver(&parts, &mut body).await;
     }
-    let from_a_page = !counter.verifier.is_open() && parts.headers.contains_key(ORIGIN);
-    if let Some(answer) = order::preflight(&parts).filter(|_| from_a_page) {
+    let from_a_page = parts.headers.contains_key(ORIGIN);
+    if from_a_page && counter.verifier.is_open() {
+        discard(&mut body).await;
+        return order::no_pages().answer(Form::Plain);
+    }
+    if let Some(answer) = order::preflight(&parts) {
         return answer;
     }
     let call = Call::of(&parts);

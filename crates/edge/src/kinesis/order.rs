@@ -84,8 +84,13 @@ pub(super) fn judge(call: &Call, head: &Parts, body: &[u8], strange: bool) -> Re
     if known { Ok(protocol) } else { Err((unknown(), call.form)) }
 }
 
-/// The answer to a browser that asks whether its page may ask. Only a door with keys lets pages in: an open one would
-/// be open to every page that is looked at on this machine.
+/// What a page is told that asks an open door: it would be open to every page that is looked at on this machine.
+pub(super) fn no_pages() -> Fault {
+    let text = "Pages may ask this door once access keys are configured: name them in [kinesis] of the server's file";
+    Fault::new("AccessDeniedException", text)
+}
+
+/// The answer to a browser that asks whether its page may ask.
 pub(super) fn preflight(head: &Parts) -> Option<Response<Body>> {
     if head.method != Method::OPTIONS || !head.headers.contains_key(ORIGIN) {
         return None;

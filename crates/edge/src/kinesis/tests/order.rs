@@ -109,6 +109,9 @@ async fn pages_may_ask_a_door_with_keys_and_not_an_open_one() {
     let open = House::open().await;
     let asked = open.raw("OPTIONS", "", &page, "").await;
     assert_eq!((asked.status().as_u16(), header(&asked, "access-control-allow-origin")), (403, None));
+    // As a page would that had our address given to its own name.
+    let rebound = open.raw("POST", "", &[page[0], SIGNED, DATED, IS_JSON, LIST], "{}").await;
+    assert_eq!((rebound.status().as_u16(), header(&rebound, "access-control-allow-origin")), (403, None));
     closed.close().await;
     open.close().await;
 }
