@@ -22,7 +22,7 @@ help:
 	@echo 'make test    install what the tests need and run all of them'
 	@echo 'make check   formatting, lints, licences, unused dependencies, spelling, the direction of the rooms'
 	@echo 'make bench   measure, and write the tables of docs/performance.md'
-	@echo 'make soak    the long variants of the kill tests (SOAK_KILLS=500)'
+	@echo 'make soak    the long variants of the simulations and kill tests (SOAK_SEEDS=1000000 SOAK_KILLS=500 …)'
 	@echo 'make ui      build the pages of the console alone'
 
 demo: build
@@ -59,5 +59,11 @@ bench: build
 	@scripts/install-bench-tools.sh
 	@$(VENV)/bin/python bench/run.py
 
+# Other seeds than those of every run: from SIM_FIRST_SEED and RIVERRUN_SEED on.
 soak: ui tools
-	RIVERRUN_KILLS=$${SOAK_KILLS:-500} cargo test --release --locked -p riverrun --test e2e -- kill --nocapture
+	SIM_FIRST_SEED=$${SIM_FIRST_SEED:-100000} SIM_SEEDS=$${SOAK_SEEDS:-1000000} SIM_TWICE=$${SOAK_TWICE:-10000} \
+	SIM_CLOCK_SEEDS=$${SOAK_CLOCK_SEEDS:-20000} SIM_TEARS=$${SOAK_TEARS:-500} SIM_PAIRS=$${SOAK_PAIRS:-20} \
+		cargo test --release --locked -p sim -- --nocapture
+	RIVERRUN_KILLS=$${SOAK_KILLS:-500} RIVERRUN_TERMINATIONS=$${SOAK_TERMINATIONS:-50} \
+	RIVERRUN_OVERLOAD_SECONDS=$${SOAK_OVERLOAD_SECONDS:-600} \
+		cargo test --release --locked -p riverrun --test e2e -- kill:: faults:: flood:: --nocapture

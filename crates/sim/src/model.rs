@@ -73,6 +73,12 @@ impl ShardModel {
         }
     }
 
+    /// Retention may take any record that was sent so far, whatever its age.
+    pub fn may_go(&mut self) {
+        let sent = self.promised.iter_mut().chain(self.open.iter_mut().flatten());
+        sent.for_each(|kept| kept.removable_from = i64::MIN);
+    }
+
     /// The next record's offset.
     #[must_use]
     pub fn end(&self) -> u64 {

@@ -18,7 +18,7 @@ use crate::hits::Hits;
 use crate::look::{
     Answer, Appending, Waiting, append, count_recoveries, kind_of, look_up_times, poll, read_all, read_on, wait,
 };
-use crate::model::{Check, Kept, StreamModel};
+use crate::model::{Check, Kept, ShardModel, StreamModel};
 use crate::trace::Trace;
 
 const DIR: &str = "/data";
@@ -183,16 +183,15 @@ impl World {
     pub fn create(&mut self, name: &'static str, shards: u32, declared: bool) -> Result<bool, String> {
         let (log, settings) = (Arc::clone(self.log()), Self::settings(shards));
         self.making.insert(name.to_owned());
-        let known = self.streams.get_mut(name);
-        if let (Some(known), true) = (known, declared) {
-            known.reshaping = true;
-        }
+        // What changes nothing writes nothing: a change that was in doubt before stays so.
+        let known = self.streams.get_mut(name).filter(|_| declared);
+        let in_doubt = known.is_some_and(|known| std::mem::replace(&mut known.reshaping, true));
         let made = if declared { log.ensure(name, &settings) } else { log.create(name, &settings) };
         self.note("create", name, &made);
         match (made, self.streams.get_mut(name)) {
             (Ok(stream), Some(known)) if known.uuid == stream.uuid() => {
                 known.reshaped(&stream.shard_infos())?;
-                known.reshaping = false;
+                known.reshaping = in_doubt;
                 self.making.remove(name);
                 Ok(true)
             }
@@ -438,7 +437,7 @@ impl World {
         let kept = StreamSettings { retention_bytes: None, ..stream.settings() };
         for settings in [least, kept] {
             let known = self.streams.get_mut(name).ok_or("a stream is there that was never made")?;
-            known.reshaping = true;
+            let in_doubt = std::mem::replace(&mut known.reshaping, true);
             let changed = self.log().ensure(name, &StreamSettings { shards, ..settings });
             self.note("retain", name, &changed);
             if let Err(error) = changed {
@@ -446,7 +445,7 @@ impl World {
             }
             let known = self.streams.get_mut(name).ok_or("it was there")?;
             known.reshaped(&stream.shard_infos())?; // what the file says first is an even cut
-            known.reshaping = false;
+            known.reshaping = in_doubt;
             self.log().sweep_after(Duration::ZERO);
         }
         self.streams.get_mut(name).ok_or("it was there")?.by_size = false;
@@ -457,7 +456,7 @@ impl World {
     pub fn jump(&mut self, ms: i64) {
         self.clock.jump(ms);
         let shards = self.streams.values_mut().flat_map(|known| known.shards.values_mut());
-        shards.flat_map(|shard| &mut shard.promised).for_each(|kept| kept.removable_from = i64::MIN);
+        shards.for_each(ShardModel::may_go);
     }
 
     /// Time passes, and retention sweeps.
@@ -483,7 +482,7 @@ impl World {
                 // All of it, if its last segment can be closed: by its age, or because the shard was.
                 shard.next_starts.insert(end);
                 if known.by_size {
-                    shard.promised.iter_mut().for_each(|kept| kept.removable_from = i64::MIN);
+                    shard.may_go();
                 }
             }
         }
