@@ -401,7 +401,8 @@ impl World {
         match changed {
             Ok(()) => {
                 known.reshaped(&stream.shard_infos())?;
-                known.reshaping = false;
+                // What is as asked for already is not written: a change that was in doubt before stays so.
+                known.reshaping = before && known.open() == open;
                 Ok(true)
             }
             // What cannot be is refused without a trace.
