@@ -10,6 +10,8 @@ mod browser;
 mod demo;
 mod import;
 mod kill;
+mod kinesis;
+mod kinesis_door;
 mod load;
 mod maintenance;
 mod now;

@@ -1,6 +1,7 @@
 //! Shards split and merged through the Kinesis door while records pour in and the process is killed: nothing is lost,
 //! doubled or out of its place in the ledger.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,5 +127,46 @@ async fn a_declared_stream_cannot_be_deleted_through_the_door_and_one_made_there
     ensure!(status == 200, "CreateStream answered {status}: {answer}");
     let metrics = server.http().get(format!("{}/metrics", server.url())).send().await?.text().await?;
     ensure!(metrics.contains("riverrun_stream_shards{stream=\"other\"} 2"), "a stream made now is not measured");
+    server.stop()
+}
+
+/// `riverrun stream …` against the server; what it printed.
+fn stream(server: &Server, args: &[&str]) -> Result<String> {
+    let run = Command::new(server::binary()).arg("stream").args(args).args(["--server", &server.url()]).output()?;
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    ensure!(run.status.success(), "riverrun stream {args:?}: {out}{err}");
+    Ok(out.into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_are_seen_and_changed_from_the_command_line() -> Result<()> {
+    let _turn = turn::shared().await;
+    let folder = tempfile::tempdir()?;
+    server::write_file(folder.path(), &rooms())?;
+    let server = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    let sent: String = (0..10).map(load::event).collect();
+    let (status, answer) = server.collect("events", "application/x-ndjson", sent).await?;
+    ensure!(status == 200, "the collector answered {status}: {answer}");
+    ensure!(
+        stream(&server, &["list"])?.contains("events  provisioned       2       10"),
+        "{}",
+        stream(&server, &["list"])?
+    );
+    let split = stream(&server, &["split", "events", "0"])?;
+    ensure!(split.contains("events: provisioned, 3 open shards, 1 closed, 10 records"), "{split}");
+    stream(&server, &["merge", "events", "2", "3"])?;
+    let reshaped = stream(&server, &["reshape", "events", "5"])?;
+    ensure!(reshaped.contains("events: provisioned, 5 open shards"), "{reshaped}");
+    server.until("select received from system.ledger where unaccounted = 0 and in_flight = 0", 10).await?;
+    let described: Value = serde_json::from_str(&stream(&server, &["describe", "events", "--json"])?)?;
+    ensure!(described["reading"][0]["name"] == "events", "{described}");
+    let planned = Command::new(server::binary())
+        .args(["stream", "plan", "--record-size", "2KiB", "--records-per-second", "12000", "--json"])
+        .output()?;
+    let planned: Value = serde_json::from_slice(&planned.stdout)?;
+    let of_the_server =
+        server.http().get(format!("{}/api/v1/plan?record_bytes=2048&records_per_second=12000", server.url()));
+    let of_the_server: Value = of_the_server.send().await?.json().await?;
+    ensure!(planned == of_the_server && planned["shards"] == 24, "{planned}\n{of_the_server}");
     server.stop()
 }

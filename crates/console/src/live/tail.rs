@@ -228,10 +228,12 @@ impl Tail {
         self.not_before = Instant::now() + ROUND;
         let mut skipped = Skipped::default();
         let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
-        let open = self.lanes.values().filter(|lane| !lane.ended).count();
+        // A round's records are shared among the shards that have some.
+        let has_some = |lane: &&Lane| !lane.ended && self.stream.bounds(lane.info.id).end > lane.next;
+        let busy = self.lanes.values().filter(has_some).count();
         for shard in shards {
             let Some(lane) = self.lanes.get(&shard).filter(|lane| !lane.ended && !self.waits(lane)) else { continue };
-            match self.read_shard(*lane, open, &mut skipped) {
+            match self.read_shard(*lane, busy, &mut skipped) {
                 Ok(next) => {
                     if let Some(lane) = self.lanes.get_mut(&shard) {
                         lane.next = next;
@@ -249,11 +251,11 @@ impl Tail {
     }
 
     /// Reads on in one shard; gives the first offset not yet looked at.
-    fn read_shard(&mut self, lane: Lane, open: usize, skipped: &mut Skipped) -> Result<Offset, ApiError> {
+    fn read_shard(&mut self, lane: Lane, busy: usize, skipped: &mut Skipped) -> Result<Offset, ApiError> {
         let shard = lane.info.id;
         let bounds = self.stream.bounds(shard);
         // Without a filter there is no need to read what will not be shown; with one, no more than can be kept up with.
-        let shown_max = (SHOWN_PER_ROUND_MAX / open.max(1)).max(1) as u64;
+        let shown_max = (SHOWN_PER_ROUND_MAX / busy.max(1)).max(1) as u64;
         let read_max = if self.filter.is_empty() { shown_max } else { SEARCHED_PER_ROUND_MAX };
         let from = lane.next.max(bounds.start).max(Offset(bounds.end.0.saturating_sub(read_max)));
         skipped.of += from.since(lane.next);

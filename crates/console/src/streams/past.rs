@@ -123,10 +123,8 @@ pub(crate) fn read(stream: &Stream, wanted: &Wanted) -> Result<Page, ApiError> {
     }
     // The next record of every lane whose parents are read, the earliest on top.
     let mut heads = BinaryHeap::new();
-    for index in 0..lanes.len() {
-        if waiting[index] == 0 {
-            advance(stream, &mut lanes, index, share, wanted, &mut heads)?;
-        }
+    for (index, _) in waiting.iter().enumerate().filter(|(_, parents)| **parents == 0) {
+        advance(stream, &mut lanes, index, share, wanted, &mut heads)?;
     }
     let (mut records, mut searched) = (Vec::new(), 0);
     while records.len() < wanted.limit && searched < SEARCHED_MAX {
