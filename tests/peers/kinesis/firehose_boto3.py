@@ -27,5 +27,5 @@ must(all(said["RecordId"] for said in batch["RequestResponses"]), f"a record wit
 refused("ResourceNotFoundException", firehose.put_record, DeliveryStreamName="none", Record=record(0))
 refused("ResourceNotFoundException", firehose.describe_delivery_stream, DeliveryStreamName="none")
 # One byte more than a record may have, which is 1,000 KiB.
-refused("InvalidArgumentException", firehose.put_record, DeliveryStreamName=name, Record={"Data": bytes(1_024_001)})
+refused("ValidationException", firehose.put_record, DeliveryStreamName=name, Record={"Data": bytes(1_024_001)})
 tell(put=10)
