@@ -44,7 +44,7 @@ ui-test: ui
 
 rust-test: ui tools
 	@scripts/announce-build.sh
-	cargo test --release --locked --workspace --lib --bins --tests
+	cargo test --release --locked --workspace --lib --bins --tests --no-fail-fast
 
 test: ui-test rust-test
 	@echo 'All tests passed.'

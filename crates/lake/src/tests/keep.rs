@@ -39,7 +39,7 @@ async fn merged_files_stay_for_the_retention_and_then_go_and_orphans_with_them()
     clock.forward(HOUR * 30);
     let report = table.vacuum().await.expect("a report");
     assert_eq!((report.error, report.files_before - report.files_after), (None, 1), "the orphan only");
-    assert_eq!(offsets_of(&lake, &table, &old).await.len(), 80);
+    assert_eq!(offsets_of(&*lake.store(), &table, &old).await.len(), 80);
 
     // A new process knows of no running query; the files left long ago by the log's own word.
     let lake = open_at(dir.path(), &clock).await;

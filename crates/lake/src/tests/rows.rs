@@ -67,7 +67,7 @@ async fn the_planted_bug_of_forgotten_offsets_is_seen_after_a_restart() {
     let table = clicks(&lake).await;
     assert_eq!(table.progress(SOURCE), None);
     resume(&table, 10).await;
-    assert_eq!(offsets_of(&lake, &table, &table.snapshot()).await.len(), 20, "every row twice");
+    assert_eq!(offsets_of(&*lake.store(), &table, &table.snapshot()).await.len(), 20, "every row twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
