@@ -22,6 +22,8 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Target {
@@ -206,4 +208,24 @@ async fn on_time(
         Ok(())
     })
     .await?
+}
+
+/// Writes a message for every moment that has come due, all of them with one flush, and tells which were sent.
+/// Gives the connection back to be kept open: the acknowledgements of the last are still on their way.
+async fn write_due<W: AsyncWrite + Unpin>(
+    mut out: W,
+    mut due: UnboundedReceiver<Duration>,
+    sent: UnboundedSender<Duration>,
+    message: impl Fn(Duration) -> Vec<u8>,
+) -> Result<W> {
+    while let Some(first) = due.recv().await {
+        let mut next = Some(first);
+        while let Some(at) = next {
+            out.write_all(&message(at)).await?;
+            sent.send(at)?;
+            next = due.try_recv().ok();
+        }
+        out.flush().await?;
+    }
+    Ok(out)
 }

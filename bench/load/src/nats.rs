@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::wire::{Incoming, connect};
-use crate::{Asked, Mode, Tally, Times, on_time, payload, rate, records_of, stamped};
+use crate::{Asked, Mode, Tally, Times, on_time, payload, rate, records_of, stamped, write_due};
 
 /// Records written at once while publishing.
 const CHUNK: usize = 50;
@@ -209,23 +209,11 @@ async fn latency(asked: &Asked) -> Result<Value> {
     let count = records_of(asked);
     let (reads, got) = (asked.clone(), times.clone());
     let reader = tokio::spawn(async move { follow(&reads, count, |value| got.got(value)).await });
-    let (mut incoming, mut out) = join(asked, "_INBOX.l").await?;
-    let (send, mut due) = mpsc::unbounded_channel::<Duration>();
+    let (mut incoming, out) = join(asked, "_INBOX.l").await?;
+    let (send, due) = mpsc::unbounded_channel();
     let (sent, mut waiting) = mpsc::unbounded_channel();
     let (stream, filler) = (asked.stream.clone(), payload(asked.size, 3));
-    let writer = tokio::spawn(async move {
-        while let Some(first) = due.recv().await {
-            let mut next = Some(first);
-            while let Some(at) = next {
-                out.write_all(&message(&stream, "_INBOX.l", &stamped(&filler, at))).await?;
-                sent.send(at)?;
-                next = due.try_recv().ok();
-            }
-            out.flush().await?;
-        }
-        // Kept open: the acknowledgements of the last are still on their way.
-        anyhow::Ok(out)
-    });
+    let writer = tokio::spawn(write_due(out, due, sent, move |at| message(&stream, "_INBOX.l", &stamped(&filler, at))));
     let acknowledged = times.clone();
     let answers = tokio::spawn(async move {
         while let Some(at) = waiting.recv().await {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::wire::{Incoming, connect, find};
-use crate::{Asked, Mode, Tally, Times, on_time, payload, rate, records_of, stamped};
+use crate::{Asked, Mode, Tally, Times, on_time, payload, rate, records_of, stamped, write_due};
 
 /// Records of one XREAD.
 const READ: &str = "2000";
@@ -110,22 +110,11 @@ async fn latency(asked: &Asked) -> Result<Value> {
     let times = Times::new();
     let count = records_of(asked);
     let reader = tokio::spawn(follow(asked.clone(), times.clone(), count));
-    let (mut incoming, mut out) = connect(&asked.address).await?;
-    let (send, mut due) = mpsc::unbounded_channel::<Duration>();
+    let (mut incoming, out) = connect(&asked.address).await?;
+    let (send, due) = mpsc::unbounded_channel();
     let (sent, mut waiting) = mpsc::unbounded_channel();
     let (stream, filler) = (asked.stream.clone(), payload(asked.size, 3));
-    let writer = tokio::spawn(async move {
-        while let Some(first) = due.recv().await {
-            let mut next = Some(first);
-            while let Some(at) = next {
-                out.write_all(&add(&stream, &stamped(&filler, at))).await?;
-                sent.send(at)?;
-                next = due.try_recv().ok();
-            }
-            out.flush().await?;
-        }
-        anyhow::Ok(())
-    });
+    let writer = tokio::spawn(write_due(out, due, sent, move |at| add(&stream, &stamped(&filler, at))));
     let acknowledged = times.clone();
     let answers = tokio::spawn(async move {
         while let Some(at) = waiting.recv().await {
@@ -135,7 +124,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
         anyhow::Ok(())
     });
     on_time(asked, &times, move |at| Ok(send.send(at)?)).await?;
-    writer.await??;
+    let _out = writer.await??;
     answers.await??;
     reader.await??;
     Ok(times.report(asked))

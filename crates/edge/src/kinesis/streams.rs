@@ -203,23 +203,13 @@ pub(crate) struct DescribeStreamOutput {
     stream_description: StreamDescription,
 }
 
-/// Members are listed one by one, for the CBOR encoder wants to know their number.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct StreamDescription {
-    stream_name: String,
-    #[serde(rename = "StreamARN")]
-    stream_arn: String,
-    stream_status: &'static str,
-    stream_mode_details: StreamModeDetails,
+    #[serde(flatten)]
+    common: Common,
     shards: Vec<Shard>,
     has_more_shards: bool,
-    retention_period_hours: u64,
-    stream_creation_timestamp: Timestamp,
-    enhanced_monitoring: [EnhancedMetrics; 1],
-    encryption_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<String>,
 }
 
 pub(crate) fn describe(desk: &Desk, input: DescribeStreamInput) -> Result<DescribeStreamOutput, Fault> {
@@ -236,21 +226,7 @@ pub(crate) fn describe(desk: &Desk, input: DescribeStreamInput) -> Result<Descri
     let shards = left.by_ref().take(limit).map(|info| Shard::new(&stream, info)).collect();
     let has_more_shards = left.next().is_some();
     let common = Common::new(desk, &stream);
-    Ok(DescribeStreamOutput {
-        stream_description: StreamDescription {
-            stream_name: common.stream_name,
-            stream_arn: common.stream_arn,
-            stream_status: common.stream_status,
-            stream_mode_details: common.stream_mode_details,
-            shards,
-            has_more_shards,
-            retention_period_hours: common.retention_period_hours,
-            stream_creation_timestamp: common.stream_creation_timestamp,
-            enhanced_monitoring: common.enhanced_monitoring,
-            encryption_type: common.encryption_type,
-            key_id: common.key_id,
-        },
-    })
+    Ok(DescribeStreamOutput { stream_description: StreamDescription { common, shards, has_more_shards } })
 }
 
 /// An input that only names a stream.
@@ -271,17 +247,8 @@ pub(crate) struct DescribeStreamSummaryOutput {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct StreamDescriptionSummary {
-    stream_name: String,
-    #[serde(rename = "StreamARN")]
-    stream_arn: String,
-    stream_status: &'static str,
-    stream_mode_details: StreamModeDetails,
-    retention_period_hours: u64,
-    stream_creation_timestamp: Timestamp,
-    enhanced_monitoring: [EnhancedMetrics; 1],
-    encryption_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<String>,
+    #[serde(flatten)]
+    common: Common,
     open_shard_count: u32,
     consumer_count: usize,
     #[serde(rename = "MaxRecordSizeInKiB")]
@@ -296,19 +263,10 @@ pub(crate) fn summary(desk: &Desk, input: StreamInput) -> Result<DescribeStreamS
     constraints.kept()?;
     let stream = desk.stream(input.stream_name.as_ref(), input.stream_arn.as_ref())?;
     let attributes = desk.attributes(&stream);
-    let common = Common::new(desk, &stream);
     let strategy = if attributes.spread { STRATEGIES[0] } else { STRATEGIES[1] };
     Ok(DescribeStreamSummaryOutput {
         stream_description_summary: StreamDescriptionSummary {
-            stream_name: common.stream_name,
-            stream_arn: common.stream_arn,
-            stream_status: common.stream_status,
-            stream_mode_details: common.stream_mode_details,
-            retention_period_hours: common.retention_period_hours,
-            stream_creation_timestamp: common.stream_creation_timestamp,
-            enhanced_monitoring: common.enhanced_monitoring,
-            encryption_type: common.encryption_type,
-            key_id: common.key_id,
+            common: Common::new(desk, &stream),
             open_shard_count: stream.shards(),
             consumer_count: attributes.consumers.len(),
             max_record_size_in_kib: stream.settings().record_bytes_max / 1024,

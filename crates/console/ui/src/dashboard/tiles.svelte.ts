@@ -2,10 +2,10 @@
 
 import { flushSync } from 'svelte'
 import { type Result, timeOf } from '../result/columns'
-import { report } from '../shell/news.svelte'
 import { noteDrawn, pageNow } from '../live/drawn'
 import { ClockOffset } from '../live/freshness'
-import { type Stream, openStream } from '../live/stream'
+import { openPageStream } from '../live/page'
+import type { Stream } from '../live/stream'
 import type { SseEvent } from '../live/sse'
 
 interface RowsEvent extends Result {
@@ -66,23 +66,20 @@ export class Tiles {
     if (wanted.length === 0) return
     const tiles = this.all
     const url = `/api/v1/live/sql?q=${encodeURIComponent(JSON.stringify(tiles.map((tile) => tile.sql)))}`
-    const stream = openStream(url, {
+    this.#stream = openPageStream('dashboard', url, {
       onEvent: (event, at) => this.#onEvent(tiles, event, at),
       onHeard: (at) => (this.heardMs = at),
       onState: (state) => {
         // A refusal concerns the queries, not the connection: the tiles say it.
-        report('dashboard', state.name === 'refused' ? null : state, () => stream.retryNow())
         if (state.name === 'refused') for (const tile of tiles) tile.error = state.reason
       },
     })
-    this.#stream = stream
   }
 
   close(): void {
     this.#stream?.close()
     this.#stream = null
     cancelAnimationFrame(this.#frame)
-    report('dashboard', null)
   }
 
   #onEvent(tiles: LiveTile[], event: SseEvent, receivedMs: number): void {

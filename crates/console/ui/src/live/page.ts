@@ -1,0 +1,22 @@
+// A live stream that a page shows: how it fares stands in the shell's news, under the page's name.
+
+import { report } from '../shell/news.svelte'
+import { type Handlers, openStream, type Stream } from './stream'
+
+/** Opens it. A refusal is the page's own to tell, for it concerns what was asked and not the connection. */
+export function openPageStream(page: string, url: string, handlers: Handlers): Stream {
+  const stream = openStream(url, {
+    ...handlers,
+    onState: (state) => {
+      report(page, state.name === 'refused' ? null : state, () => stream.retryNow())
+      handlers.onState(state)
+    },
+  })
+  return {
+    retryNow: () => stream.retryNow(),
+    close: () => {
+      stream.close()
+      report(page, null)
+    },
+  }
+}
