@@ -64,4 +64,6 @@ soak: ui tools
 	SIM_FIRST_SEED=$${SIM_FIRST_SEED:-100000} SIM_SEEDS=$${SOAK_SEEDS:-1000000} SIM_TWICE=$${SOAK_TWICE:-10000} \
 	SIM_CLOCK_SEEDS=$${SOAK_CLOCK_SEEDS:-20000} SIM_TEARS=$${SOAK_TEARS:-500} SIM_PAIRS=$${SOAK_PAIRS:-20} \
 		cargo test --release --locked -p sim -- --nocapture
-	RIVERRUN_KILLS=$${SOAK_KILLS:-500} cargo test --release --locked -p riverrun --test e2e -- kill:: --nocapture
+	RIVERRUN_KILLS=$${SOAK_KILLS:-500} RIVERRUN_TERMINATIONS=$${SOAK_TERMINATIONS:-50} \
+	RIVERRUN_OVERLOAD_SECONDS=$${SOAK_OVERLOAD_SECONDS:-600} \
+		cargo test --release --locked -p riverrun --test e2e -- kill:: faults:: flood:: --nocapture

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
-use crate::load::{self, Sent, Verdict};
+use crate::load::{self, Doors, Sent, Verdict};
 use crate::server::{self, Server, Starting};
 use crate::turn;
 
@@ -54,7 +54,7 @@ async fn run(kills: u32, seed: u64, plant: Option<&str>) -> Result<Verdict> {
                 return Ok(verdict);
             }
         }
-        door.send_replace(Some(server.console()));
+        door.send_replace(Some(Doors::of(&server)?));
         tokio::time::sleep(Duration::from_millis(random.random_range(30..900))).await;
         server.kill()?;
         door.send_replace(None);

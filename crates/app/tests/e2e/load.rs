@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -15,6 +17,11 @@ use crate::server::{Server, integer};
 
 /// Most records of one request.
 const BATCH_MAX: u64 = 40;
+/// How long a writer that was refused waits before it tries again.
+const REFUSED_PAUSE: Duration = Duration::from_millis(5);
+/// What a client shows to a Kinesis door that has no keys: the form of a signature.
+pub(crate) const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/kinesis/aws4_request, \
+                                   SignedHeaders=host;x-amz-date, Signature=00";
 /// Rows asked for at once when everything is read back; below every row limit.
 const PAGE: i64 = 5_000;
 
@@ -66,7 +73,7 @@ impl Sent {
         first..first + count
     }
 
-    pub(crate) fn acknowledge(&self, numbers: std::ops::Range<u64>) {
+    pub(crate) fn acknowledge(&self, numbers: impl IntoIterator<Item = u64>) {
         self.acknowledged.lock().expect("no writer panics while it holds the list").extend(numbers);
     }
 
@@ -79,33 +86,54 @@ impl Sent {
     }
 }
 
-/// Starts `writers` that post to the collector of `stream` wherever `door` says it is, until [`Sent::stop`].
+/// Where records go in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doors {
+    console: SocketAddr,
+    kinesis: SocketAddr,
+}
+
+impl Doors {
+    /// Those of a running server.
+    pub(crate) fn of(server: &Server) -> Result<Self> {
+        Ok(Self { console: server.console(), kinesis: server.kinesis()? })
+    }
+}
+
+/// Starts `writers` that send to `stream` wherever `doors` says, until [`Sent::stop`]: every other one posts to the
+/// collector, the others put records through the Kinesis door.
 /// A request without an answer is not sent again: its records may be there or not, but never twice.
 pub(crate) fn start(
     sent: &Arc<Sent>,
     stream: &'static str,
     writers: u64,
     seed: u64,
-    door: &watch::Receiver<Option<SocketAddr>>,
+    doors: &watch::Receiver<Option<Doors>>,
 ) -> JoinSet<()> {
     let mut running = JoinSet::new();
     for writer in 0..writers {
-        let (sent, mut door) = (sent.clone(), door.clone());
+        let (sent, mut doors) = (sent.clone(), doors.clone());
         let mut random = StdRng::seed_from_u64(seed ^ (writer + 1).wrapping_mul(0x2545_F491_4F6C_DD1D));
         running.spawn(async move {
             let client =
                 reqwest::Client::builder().timeout(Duration::from_secs(20)).build().expect("a client needs no file");
             while !sent.stop.load(Ordering::SeqCst) {
-                let Some(address) = *door.borrow_and_update() else {
-                    if door.changed().await.is_err() {
+                let Some(Doors { console, kinesis }) = *doors.borrow_and_update() else {
+                    if doors.changed().await.is_err() {
                         return;
                     }
                     continue;
                 };
                 let numbers = sent.reserve(random.random_range(1..=BATCH_MAX));
-                if post(&client, address, stream, numbers.clone()).await {
-                    sent.acknowledge(numbers);
+                let acknowledged = if writer % 2 == 0 {
+                    if post(&client, console, stream, numbers.clone()).await { numbers.collect() } else { Vec::new() }
+                } else {
+                    put(&client, kinesis, stream, numbers).await
+                };
+                if acknowledged.is_empty() {
+                    tokio::time::sleep(REFUSED_PAUSE).await;
                 }
+                sent.acknowledge(acknowledged);
             }
         });
     }
@@ -127,6 +155,27 @@ async fn post(client: &reqwest::Client, address: SocketAddr, stream: &str, numbe
         Ok(answer) => answer["accepted"].as_u64() == Some(count),
         Err(_) => false,
     }
+}
+
+/// Puts records through the Kinesis door, and tells those that it acknowledged: each for itself.
+async fn put(client: &reqwest::Client, door: SocketAddr, stream: &str, numbers: std::ops::Range<u64>) -> Vec<u64> {
+    let record = |number| json!({ "Data": BASE64_STANDARD.encode(event(number)), "PartitionKey": number.to_string() });
+    let records: Vec<Value> = numbers.clone().map(record).collect();
+    let request = client
+        .post(format!("http://{door}/"))
+        .header("content-type", "application/x-amz-json-1.1")
+        .header("x-amz-target", "Kinesis_20131202.PutRecords")
+        .header("x-amz-date", "20200101T000000Z")
+        .header("authorization", UNSIGNED)
+        .body(json!({ "StreamName": stream, "Records": records }).to_string());
+    let Ok(response) = request.send().await else { return Vec::new() };
+    if response.status() != 200 {
+        return Vec::new();
+    }
+    // An answer that was cut off says that all were stored, or that some were not, but not which.
+    let Ok(answer) = response.json::<Value>().await else { return Vec::new() };
+    let results = answer["Records"].as_array().map(Vec::as_slice).unwrap_or_default();
+    numbers.zip(results).filter(|(_, result)| result["SequenceNumber"].is_string()).map(|(number, _)| number).collect()
 }
 
 /// Reads the whole table `events` back and judges it.
@@ -167,6 +216,9 @@ pub(crate) async fn judge(server: &Server, sent: &Sent) -> Result<Verdict> {
 pub(crate) fn rooms(shards: u32, flush_every: &str) -> String {
     format!(
         r#"
+[kinesis]
+listen = "127.0.0.1:0"
+
 [stream.events]
 shards = {shards}
 

@@ -8,6 +8,8 @@
 mod bad_input;
 mod browser;
 mod demo;
+mod faults;
+mod flood;
 mod import;
 mod kill;
 mod kinesis;

@@ -207,6 +207,28 @@ impl Server {
         answer_of(request).await
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Bytes that the process holds in memory now.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        self.status_of_memory("VmRSS:")
+    }
+
+    /// Bytes that it held at most.
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
+        self.status_of_memory("VmHWM:")
+    }
+
+    fn status_of_memory(&self, what: &str) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).context("the system counts its memory")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
@@ -215,10 +237,19 @@ impl Server {
     }
 
     /// Ctrl-C, and the wait for the clean end that must follow.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        signal(self.child.id(), "INT")?;
+    pub(crate) fn stop(self) -> Result<()> {
+        self.end("INT")
+    }
+
+    /// The order to end that systems give, and the wait for the clean end that must follow.
+    pub(crate) fn terminate(self) -> Result<()> {
+        self.end("TERM")
+    }
+
+    fn end(mut self, name: &str) -> Result<()> {
+        signal(self.child.id(), name)?;
         let status = self.wait()?;
-        ensure!(status.success(), "the server ended with {status} after Ctrl-C:\n{}", end_of(&self.log));
+        ensure!(status.success(), "the server ended with {status} after SIG{name}:\n{}", end_of(&self.log));
         self.unharmed()
     }
 
