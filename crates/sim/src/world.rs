@@ -86,6 +86,9 @@ pub struct World {
     /// Names of streams whose making failed, or was under way: they may be there or not.
     making: BTreeSet<String>,
     deleted: Vec<Uuid>,
+    /// Streams whose deletion was never acknowledged, and whose removal by a recovery met a fault itself: gone for now,
+    /// and perhaps there again after the next restart.
+    half_deleted: BTreeMap<String, StreamModel>,
     /// The log was opened since the last check: what was in doubt is settled by what is found.
     restarted: bool,
     /// What has met the log since it was opened.
@@ -113,6 +116,7 @@ impl World {
             log: None,
             making: BTreeSet::new(),
             deleted: Vec::new(),
+            half_deleted: BTreeMap::new(),
             restarted: false,
             disturbed: Disturbed::No,
             sent: 0,
@@ -198,6 +202,7 @@ impl World {
             (Ok(stream), None) => {
                 self.streams.insert(name.to_owned(), StreamModel::new(stream.uuid(), &stream.shard_infos()));
                 self.making.remove(name);
+                self.deleted.extend(self.half_deleted.remove(name).map(|known| known.uuid));
                 Ok(true)
             }
             (Ok(_), Some(_)) => Err(format!("stream {name} was made although there is one")),
@@ -582,6 +587,9 @@ impl World {
             if self.deleted.contains(&uuid) {
                 return Err(format!("{name} is there again after it was deleted"));
             }
+            if let Some(back) = self.half_deleted.remove(name).filter(|back| back.uuid == uuid) {
+                self.streams.insert(name.clone(), back);
+            }
             match self.streams.get(name) {
                 Some(known) if known.uuid == uuid => {}
                 Some(known) if !known.deleting => return Err(format!("{name} is another stream than before")),
@@ -597,7 +605,11 @@ impl World {
             if !known.deleting {
                 return Err(format!("{name} is gone"));
             }
-            self.deleted.push(known.uuid);
+            if self.disturbed == Disturbed::Badly {
+                self.half_deleted.insert(name, known);
+            } else {
+                self.deleted.push(known.uuid);
+            }
         }
         Ok(())
     }
