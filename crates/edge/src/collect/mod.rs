@@ -9,6 +9,7 @@ mod store;
 mod tests;
 mod token;
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 use stream::{Log, Stream};
+use tokio::sync::Semaphore;
 
 use crate::counts::{measure_histogram, micros};
 use crate::request_log::field::Field;
@@ -144,6 +146,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     limits: CollectLimits,
     budget: Arc<Budget>,
+    /// Large bodies are checked on as many threads as there are cores. More would finish no sooner, and hundreds of them
+    /// leave whoever asks for something small waiting for seconds.
+    checks: Semaphore,
     counts: Arc<CollectCounts>,
 }
 
@@ -160,7 +165,8 @@ impl Collector {
         let budget = Budget::new(limits.memory_bytes_max);
         let counts = CollectCounts { door: door.to_owned(), budget: Some(budget.clone()), ..CollectCounts::default() };
         let counts = Arc::new(counts);
-        Self { shared: Arc::new(Shared { log, clock, limits, budget, counts }), streams: None, token: None }
+        let checks = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
+        Self { shared: Arc::new(Shared { log, clock, limits, budget, checks, counts }), streams: None, token: None }
     }
 
     /// Only these streams, and only for who knows the token if there is one.
@@ -233,6 +239,7 @@ impl Collector {
                 kind: base::ErrorKind::Internal,
                 why: format!("checking the body failed: {error}"),
             };
+            let _turn = self.shared.checks.acquire().await;
             tokio::task::spawn_blocking(check).await.map_err(failed)?
         };
         let (plain, split, _share) = checked?;
