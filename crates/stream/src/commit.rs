@@ -58,9 +58,30 @@ pub(crate) struct Queue {
 }
 
 #[derive(Debug)]
-struct Waiting {
-    batch: Batch,
-    answer: oneshot::Sender<Answer>,
+pub(crate) struct Waiting {
+    pub(crate) batch: Batch,
+    pub(crate) answer: oneshot::Sender<Answer>,
+    /// Who is answered with it.
+    pub(crate) others: Vec<Other>,
+}
+
+/// Somebody whose answer depends on whether a batch is stored that was sent before.
+#[derive(Debug)]
+pub(crate) struct Other {
+    pub(crate) answer: oneshot::Sender<Answer>,
+    /// Why nothing of theirs is stored if that batch is; without a reason they sent the same, and get the same answer.
+    pub(crate) refused: Option<AppendError>,
+}
+
+impl Waiting {
+    /// Answers all who wait for it. A caller that has gone away needs no answer; its records are kept all the same.
+    fn answer(self, answer: &Answer) {
+        for other in self.others {
+            let refused = other.refused.filter(|_| answer.is_ok()).map(Err);
+            let _gone = other.answer.send(refused.unwrap_or_else(|| answer.clone()));
+        }
+        let _gone = self.answer.send(answer.clone());
+    }
 }
 
 impl Queue {
@@ -109,14 +130,6 @@ impl Shard {
         self.queue.lock().admit(bytes).inspect_err(|error| self.count_refusal(error))
     }
 
-    fn count_refusal(&self, error: &AppendError) {
-        match error {
-            AppendError::Throttled { .. } => self.counts.throttled.inc(),
-            AppendError::ShardClosed { .. } => self.counts.moved.inc(),
-            _ => self.counts.failed.inc(),
-        }
-    }
-
     /// Queues a batch. The second value tells to schedule the shard.
     pub(crate) fn enqueue(&self, batch: Batch) -> Result<(oneshot::Receiver<Answer>, bool), AppendError> {
         let bytes = batch.bytes();
@@ -125,7 +138,7 @@ impl Shard {
         taken.inspect_err(|error| self.count_refusal(error))?;
         let (answer, receiver) = oneshot::channel();
         queue.bytes += bytes;
-        queue.waiting.push_back(Waiting { batch, answer });
+        queue.waiting.push_back(Waiting { batch, answer, others: Vec::new() });
         self.counts.waiting_bytes.add(bytes as i64);
         let schedule = !std::mem::replace(&mut queue.scheduled, true);
         Ok((receiver, schedule))
@@ -136,15 +149,16 @@ impl Shard {
         let mut writer = self.writer.lock();
         let group = self.take_group(segment_bytes);
         let bytes: usize = group.iter().map(|waiting| waiting.batch.bytes()).sum();
+        let group = self.judge(group);
         if !group.is_empty() {
             if self.around.faults.acknowledge_before_sync {
                 self.commit_late(&mut writer, group, segment_bytes);
             } else {
                 self.commit_group(&mut writer, group, segment_bytes);
             }
-            self.around.budget.give_back(bytes);
-            self.counts.waiting_bytes.add(-(bytes as i64));
         }
+        self.around.budget.give_back(bytes);
+        self.counts.waiting_bytes.add(-(bytes as i64));
         drop(writer);
         let mut queue = self.queue.lock();
         queue.scheduled = !queue.waiting.is_empty();
@@ -174,9 +188,8 @@ impl Shard {
                 let mut next = Offset(base);
                 for waiting in group {
                     let end = next.plus(waiting.batch.len() as u64);
-                    // A caller that has gone away needs no answer; its records are kept all the same.
                     let latest = Millis(waiting.batch.times().1);
-                    let _gone = waiting.answer.send(Ok((next..end, latest)));
+                    waiting.answer(&Ok((next..end, latest)));
                     next = end;
                 }
             }
@@ -187,7 +200,7 @@ impl Shard {
                 };
                 self.counts.failed.add(group.len() as u64);
                 for waiting in group {
-                    let _gone = waiting.answer.send(Err(error.clone()));
+                    waiting.answer(&Err(error.clone()));
                 }
             }
         }
@@ -200,8 +213,9 @@ impl Shard {
         for waiting in group {
             let end = next.plus(waiting.batch.len() as u64);
             let latest = Millis(waiting.batch.times().1);
-            let _gone = waiting.answer.send(Ok((next..end, latest)));
-            late.push(Waiting { batch: waiting.batch, answer: oneshot::channel().0 });
+            let unheard = Waiting { batch: waiting.batch.clone(), answer: oneshot::channel().0, others: Vec::new() };
+            waiting.answer(&Ok((next..end, latest)));
+            late.push(unheard);
             next = end;
         }
         std::thread::sleep(self.around.faults.late_by);
@@ -226,7 +240,7 @@ impl Shard {
         self.counts.waiting_bytes.add(-(bytes as i64));
         self.counts.failed.add(waiting.len() as u64);
         for waiting in waiting {
-            let _gone = waiting.answer.send(Err(why.clone()));
+            waiting.answer(&Err(why.clone()));
         }
     }
 
@@ -280,6 +294,7 @@ impl Shard {
                 tracing::warn!(dir = %self.dir.display(), %error, "reserved room could not be given back");
             }
             self.save_index();
+            self.save_producers();
             self.around.cache.put(self.key(base), Arc::new(OpenSegment { file, index }));
             (writer.reserved, writer.vouched) = (0, bytes);
         }
@@ -312,6 +327,7 @@ impl Shard {
         if position + bytes - writer.vouched >= CHECKPOINT_BYTES {
             writer.vouched = position + bytes;
             self.save_index();
+            self.save_producers();
         }
         Ok(base)
     }
@@ -345,6 +361,7 @@ impl Shard {
         let base = self.view.read().end();
         let file = self.create_segment(base)?;
         self.save_index();
+        self.save_producers();
         let mut view = self.view.write();
         let active = Active { file: Arc::clone(&file), index: Index::empty(base), seen: None };
         if let Some(full) = view.active.replace(active) {
@@ -395,16 +412,25 @@ impl Shard {
     /// Shows the group to readers.
     fn publish(&self, group: &[Waiting], bytes: u64) {
         let mut records = 0;
+        let stamped = group.iter().any(|waiting| waiting.batch.stamp().is_some());
+        // Held until readers see the group: a snapshot says up to which offset it knows all producers.
+        let mut producers = stamped.then(|| self.producers.lock());
         let end = {
             let mut view = self.view.write();
             let active = view.active.as_mut().expect("a group was just written to it");
             for waiting in group {
-                let (first, last) = waiting.batch.times();
-                active.index.push(waiting.batch.bytes(), waiting.batch.len() as u32, first, last);
+                let (batch, times, count) = (&waiting.batch, waiting.batch.times(), waiting.batch.len() as u32);
+                if let (Some(producers), Some(stamp)) = (&mut producers, batch.stamp())
+                    && producers.note(stamp, count, active.index.summary.end, times.1)
+                {
+                    self.counts.evicted_producers.inc();
+                }
+                active.index.push(batch.bytes(), count, times, batch.stamp().is_some());
                 records += waiting.batch.len() as u64;
             }
             active.index.summary.end
         };
+        drop(producers);
         self.end.send_modify(|known| known.offset = end);
         let weight = group.iter().map(|waiting| waiting.batch.weight()).sum();
         self.meter.wrote(self.around.clock.now(), records, weight);
@@ -468,6 +494,9 @@ impl Shard {
             }
             self.save_index();
             (writer.reserved, writer.vouched) = (0, bytes);
+        }
+        if healthy {
+            self.save_producers();
         }
         self.end.send_modify(|end| *end = End { open: false, ..*end });
     }

@@ -16,6 +16,18 @@ pub(crate) struct StreamCounts {
     pub(crate) failed: Counter,
     /// Appends refused because the shard had been closed: their keys belong to others now.
     pub(crate) moved: Counter,
+    /// Batches that were stored before, and acknowledged again.
+    pub(crate) repeated_batches: Counter,
+    /// Batches refused because their sequence does not follow, or because they should have begun at 0.
+    pub(crate) out_of_sequence: Counter,
+    /// Batches refused because their producer has begun another epoch.
+    pub(crate) fenced: Counter,
+    /// Batches refused because too many producers are remembered already.
+    pub(crate) too_many_producers: Counter,
+    /// Producers forgotten because they stored nothing for long.
+    pub(crate) expired_producers: Counter,
+    /// Producers forgotten for the sake of others.
+    pub(crate) evicted_producers: Counter,
     /// Groups written, each with one sync.
     pub(crate) commits: Counter,
     /// Batches whose arrival times had to be raised.
@@ -63,6 +75,14 @@ pub(crate) struct Recovered {
     pub(crate) removal_finished: Counter,
     /// Folders removed of shards whose retention was over.
     pub(crate) shard_removal_finished: Counter,
+    /// Snapshots of producers read.
+    pub(crate) producers_read: Counter,
+    /// Shards whose log was read for producers behind their snapshot.
+    pub(crate) producers_replayed: Counter,
+    /// Shards whose log was read for producers as a whole, without a snapshot.
+    pub(crate) producers_rebuilt: Counter,
+    /// Snapshots of producers that were damaged.
+    pub(crate) producers_spoiled: Counter,
 }
 
 impl Recovered {
@@ -77,6 +97,10 @@ impl Recovered {
             ("unfinished_removed", &self.unfinished_removed),
             ("removal_finished", &self.removal_finished),
             ("shard_removal_finished", &self.shard_removal_finished),
+            ("producers_read", &self.producers_read),
+            ("producers_replayed", &self.producers_replayed),
+            ("producers_rebuilt", &self.producers_rebuilt),
+            ("producers_spoiled", &self.producers_spoiled),
         ] {
             let labels = [("stream", stream), ("how", how)];
             samples.push(Sample::new("riverrun_stream_recovered_total", &labels, counter.get()));
@@ -97,6 +121,12 @@ impl StreamCounts {
             ("riverrun_stream_throttled_appends_total", &self.throttled),
             ("riverrun_stream_failed_appends_total", &self.failed),
             ("riverrun_stream_moved_appends_total", &self.moved),
+            ("riverrun_stream_repeated_batches_total", &self.repeated_batches),
+            ("riverrun_stream_out_of_sequence_appends_total", &self.out_of_sequence),
+            ("riverrun_stream_fenced_appends_total", &self.fenced),
+            ("riverrun_stream_too_many_producers_appends_total", &self.too_many_producers),
+            ("riverrun_stream_expired_producers_total", &self.expired_producers),
+            ("riverrun_stream_evicted_producers_total", &self.evicted_producers),
             ("riverrun_stream_commits_total", &self.commits),
             ("riverrun_stream_clamped_batches_total", &self.clamped_batches),
             ("riverrun_stream_corrupt_fetches_total", &self.corrupt),

@@ -212,6 +212,14 @@ pub enum BatchError {
         /// The limit.
         max: usize,
     },
+    /// The batch carries a producer's sequence for one shard, which its records in several shards would not.
+    #[error(
+        "the batch is numbered by producer {producer} for one shard: its records must be sent anew, numbered for theirs"
+    )]
+    Stamped {
+        /// The producer's id.
+        producer: i64,
+    },
     /// Bytes that claim to be a batch are none.
     #[error("the batch is malformed: {0}")]
     Malformed(Damage),
@@ -224,6 +232,7 @@ impl BatchError {
         match self {
             Self::Full { .. } => ErrorKind::Full,
             Self::TooLarge { .. } | Self::Malformed(_) => ErrorKind::Invalid,
+            Self::Stamped { .. } => ErrorKind::Conflict,
         }
     }
 }
@@ -253,6 +262,47 @@ pub enum AppendError {
     ShardClosed {
         /// The shard.
         shard: ShardId,
+    },
+    /// The batch does not follow the last one of its producer: one in between is missing, or it is older than the five
+    /// that are remembered, or cut otherwise than it was first. Kafka's `OUT_OF_ORDER_SEQUENCE_NUMBER`.
+    #[error(
+        "producer {producer} sent sequence {found} in epoch {epoch}: expected {expected}, or one of its last five batches again; send what lies between, or begin a new epoch"
+    )]
+    OutOfSequence {
+        /// The producer's id.
+        producer: i64,
+        /// Its epoch.
+        epoch: i16,
+        /// The sequence that follows what is stored.
+        expected: i32,
+        /// The first sequence of the batch.
+        found: i32,
+    },
+    /// The producer has stored in a higher epoch: this one's time is over. Kafka's `INVALID_PRODUCER_EPOCH`.
+    #[error("producer {producer} has gone on in epoch {known}: what still sends in epoch {found} must stop")]
+    Fenced {
+        /// The producer's id.
+        producer: i64,
+        /// Its epoch here.
+        known: i16,
+        /// The epoch of the batch.
+        found: i16,
+    },
+    /// The producer has stored nothing in this shard, and yet does not begin at 0. Kafka's `UNKNOWN_PRODUCER_ID`.
+    #[error(
+        "producer {producer} has stored nothing in this shard: expected sequence 0, found {found}; begin a new epoch"
+    )]
+    UnknownProducer {
+        /// The producer's id.
+        producer: i64,
+        /// The first sequence of the batch.
+        found: i32,
+    },
+    /// The shard remembers as many producers as it may, none of them idle for long.
+    #[error("the shard remembers {max} producers already: use fewer, or try again in a quarter of an hour")]
+    TooManyProducers {
+        /// How many it may.
+        max: usize,
     },
     /// A record is larger than this stream takes.
     #[error("the payload of a record has {found} bytes, the stream takes at most {max}")]
@@ -293,9 +343,10 @@ impl AppendError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Throttled { .. } => ErrorKind::Throttled,
+            Self::Throttled { .. } | Self::TooManyProducers { .. } => ErrorKind::Throttled,
             Self::NoShard { .. } | Self::Deleted => ErrorKind::NotFound,
-            Self::ShardClosed { .. } => ErrorKind::Conflict,
+            Self::ShardClosed { .. } | Self::OutOfSequence { .. } | Self::UnknownProducer { .. } => ErrorKind::Conflict,
+            Self::Fenced { .. } => ErrorKind::Fenced,
             Self::RecordTooLarge { .. } => ErrorKind::Invalid,
             Self::NoKey => ErrorKind::Unavailable,
             Self::Full { .. } => ErrorKind::Full,

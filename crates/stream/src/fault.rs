@@ -22,6 +22,10 @@ pub struct Faults {
     pub reopen_after_failed_close: bool,
     /// Serve bytes without checking their CRC.
     pub skip_crc: bool,
+    /// Begin with no memory of producers when the log is opened.
+    pub forget_producers: bool,
+    /// Acknowledge the repeat of a batch that is about to be written at once, instead of with it.
+    pub acknowledge_repeat_early: bool,
 }
 
 impl Default for Faults {
@@ -34,6 +38,8 @@ impl Default for Faults {
             close_unsynced: false,
             reopen_after_failed_close: false,
             skip_crc: false,
+            forget_producers: false,
+            acknowledge_repeat_early: false,
         }
     }
 }

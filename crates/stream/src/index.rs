@@ -3,6 +3,7 @@
 //! rebuilt by reading the log. They also say how many bytes of the log were synced when they were written, so that
 //! recovery need not read those.
 
+use crate::batch::Header;
 use crate::limit::INDEX_INTERVAL_BYTES;
 
 const OFFSET_MAGIC: &[u8; 8] = b"RRINDEX1";
@@ -34,6 +35,8 @@ pub(crate) struct Summary {
     pub(crate) end: u64,
     /// Arrival times of the first and the last record; `None` while there is no record.
     pub(crate) times: Option<(i64, i64)>,
+    /// Batches of idempotent producers: where there is none, nobody need look for them.
+    pub(crate) stamped: u32,
 }
 
 /// The index of one segment.
@@ -46,11 +49,17 @@ pub(crate) struct Index {
 impl Index {
     /// Of a segment without records.
     pub(crate) fn empty(base: u64) -> Self {
-        Self { summary: Summary { base, bytes: 0, end: base, times: None }, entries: Vec::new() }
+        Self { summary: Summary { base, bytes: 0, end: base, times: None, stamped: 0 }, entries: Vec::new() }
     }
 
     /// Takes up the next batch of the segment, which begins where the last one ended.
-    pub(crate) fn push(&mut self, bytes: usize, count: u32, first_time: i64, last_time: i64) {
+    pub(crate) fn take_up(&mut self, header: &Header) {
+        let stamped = header.stamp().is_some();
+        self.push(header.bytes, header.count, (header.first_timestamp(), header.max_timestamp), stamped);
+    }
+
+    /// Like [`Index::take_up`], of a batch that is in memory. `stamped`: by an idempotent producer.
+    pub(crate) fn push(&mut self, bytes: usize, count: u32, (first_time, last_time): (i64, i64), stamped: bool) {
         let position = self.summary.bytes;
         let due = self.entries.last().is_none_or(|last| position >= u64::from(last.position) + INDEX_INTERVAL_BYTES);
         if let (true, Ok(relative), Ok(position)) =
@@ -62,6 +71,7 @@ impl Index {
         self.summary.times = Some((first, last_time));
         self.summary.bytes += bytes as u64;
         self.summary.end += u64::from(count);
+        self.summary.stamped = self.summary.stamped.saturating_add(u32::from(stamped));
     }
 
     /// Where to begin reading for the batch that holds `offset`.
@@ -103,6 +113,7 @@ impl Index {
         file[40..48].copy_from_slice(&last.to_be_bytes());
         file[48..52].copy_from_slice(&(self.entries.len() as u32).to_be_bytes());
         file[52..56].copy_from_slice(&entries_crc.to_be_bytes());
+        file[56..60].copy_from_slice(&self.summary.stamped.to_be_bytes());
         let header_crc = crc32c::crc32c(&file[..60]);
         file[60..64].copy_from_slice(&header_crc.to_be_bytes());
         file
@@ -156,7 +167,7 @@ impl Head {
         let (base, bytes, end) = (i64_at(head, 8) as u64, i64_at(head, 16) as u64, i64_at(head, 24) as u64);
         let (first, last) = (i64_at(head, 32), i64_at(head, 40));
         let times = (end > base).then_some((first, last));
-        let summary = Summary { base, bytes, end, times };
+        let summary = Summary { base, bytes, end, times, stamped: u32_at(head, 56) };
         Some(Self { summary, count: u32_at(head, 48) as usize, entries_crc: u32_at(head, 52) })
     }
 
@@ -182,7 +193,7 @@ mod tests {
     fn sample() -> Index {
         let mut index = Index::empty(1000);
         for n in 0..50 {
-            index.push(5_000, 3, n * 10, n * 10 + 9);
+            index.push(5_000, 3, (n * 10, n * 10 + 9), n % 7 == 0);
         }
         index
     }

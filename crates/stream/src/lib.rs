@@ -10,6 +10,7 @@
 //! * [`batch`] encodes and decodes record batches; the caller's thread does the work, the log only patches two fields.
 //! * `commit` is group commit: a few threads take all that waits for a shard, write it with one call, sync once, and
 //!   wake everyone. After a failed sync the shard is poisoned until it is opened anew.
+//! * `producer` remembers the last batches of idempotent producers, so that one sent again is not stored again.
 //! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
 //! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails.
 //! * `retention` removes whole closed segments.
@@ -37,6 +38,7 @@ mod metadata;
 mod note;
 mod partition;
 pub mod plan;
+mod producer;
 mod range;
 mod recovery;
 mod remap;
@@ -55,7 +57,7 @@ mod tests;
 mod topology;
 mod varint;
 
-pub use batch::{Batch, BatchBuilder, Compression, RecordRef, RecordView};
+pub use batch::{Batch, BatchBuilder, Compression, RecordRef, RecordView, Stamp};
 pub use error::{AppendError, BatchError, Corrupt, FetchError, OpenError, ReshardError};
 pub use fault::Faults;
 pub use fetch::Fetched;

@@ -1,5 +1,7 @@
 //! Limits of this room, each with its reason.
 
+use std::time::Duration;
+
 use base::limits::BATCH_BYTES_MAX;
 
 /// Bytes of one encoded batch on disk, header included. A little above what one append may carry, so that a batch that
@@ -67,6 +69,22 @@ pub(crate) const OPEN_SEGMENTS_MAX: usize = 64;
 /// 8,400 with 4, 15,200 with 16, 16,700 with 48. The order is clear, the figures are rough, and why one thread did so
 /// badly was not looked into.
 pub(crate) const COMMITTERS: usize = 16;
+
+/// Batches of a producer that a shard remembers: as many as the published clients have on the way at once
+/// (`max.in.flight.requests.per.connection` of an idempotent producer), hence as many as they may send again.
+pub(crate) const PRODUCER_BATCHES: usize = 5;
+
+/// Idempotent producers that a shard remembers, about 200 bytes each. Beyond it the one that was idle longest is forgotten, if
+/// it was for [`PRODUCER_KEPT_LEAST`]; otherwise the new one is refused.
+pub(crate) const PRODUCERS_MAX: usize = 5_000;
+
+/// How long a producer may store nothing before it is forgotten: the published `producer.id.expiration.ms`. Time during which
+/// the log is closed does not count.
+pub(crate) const PRODUCER_IDLE_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long a producer is remembered however many there are: several times what published clients try to deliver a batch
+/// for (`delivery.timeout.ms`, two minutes).
+pub(crate) const PRODUCER_KEPT_LEAST: Duration = Duration::from_secs(15 * 60);
 
 /// Space reserved ahead of the end of a segment, least and most. In one probe on a busy disk (ext4 without a journal) it
 /// took the median sync of 1 KiB appends from 2.0 to 0.3 ms and that of 64 KiB from 2.8 to 1.7; at 1 MiB it made no

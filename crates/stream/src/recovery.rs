@@ -82,7 +82,7 @@ pub(crate) fn examine(file: &dyn DiskFile, saved: Index, salt: u32) -> io::Resul
                     facts.last_group = position;
                 }
                 group = start;
-                facts.whole.push(header.bytes, header.count, header.first_timestamp(), header.max_timestamp);
+                facts.whole.take_up(&header);
             }
             Err(damage) => {
                 facts.damage = Some(damage);

@@ -12,10 +12,14 @@ impl Stream {
     /// hash of its own must do so again.
     ///
     /// # Errors
-    /// Only if the batch does not hold what was put in it.
+    /// [`BatchError::Stamped`]: an idempotent producer numbers its records for each shard, and must send them anew. Otherwise
+    /// only if the batch does not hold what was put in it.
     pub fn remap(&self, batch: &Batch) -> Result<Vec<(ShardId, Batch)>, BatchError> {
         if batch.is_empty() {
             return Ok(Vec::new());
+        }
+        if let Some(stamp) = batch.stamp() {
+            return Err(BatchError::Stamped { producer: stamp.producer() });
         }
         let bytes = batch.as_slice();
         let header = Header::parse(bytes).map_err(BatchError::Malformed)?;

@@ -195,11 +195,20 @@ impl Shard {
             (going, start)
         };
         let disk = &*self.around.disk;
+        let free_indexes = || going.iter().try_for_each(|summary| segment::remove_index(disk, &self.dir, summary.base));
+        // The headers go, and what they say of producers is still promised.
+        match self.save_producers_to(start) {
+            Err(error) if is_full(&error) => {
+                free_indexes()?;
+                self.save_producers_to(start)?;
+            }
+            saved => saved?,
+        }
         let note = StartFile { start, crc32c: String::new() }.seal();
         match store::replace_durably(disk, &start_path(&self.dir), &note) {
             // The note must come before the records go, and a full disk has no room for it: their indexes make it.
             Err(error) if is_full(&error) => {
-                going.iter().try_for_each(|summary| segment::remove_index(disk, &self.dir, summary.base))?;
+                free_indexes()?;
                 store::replace_durably(disk, &start_path(&self.dir), &note)?;
             }
             noted => noted?,

@@ -73,7 +73,7 @@ pub(crate) fn rebuild(file: &dyn DiskFile, base: u64, limit: u64) -> io::Result<
     let mut scanner = Scanner::new(file, 0, limit);
     while let Some(next) = scanner.next()? {
         match next.and_then(|(header, _)| expect_offset(&header, index.summary.end).map(|()| header)) {
-            Ok(header) => index.push(header.bytes, header.count, header.first_timestamp(), header.max_timestamp),
+            Ok(header) => index.take_up(&header),
             Err(damage) => return Ok((index, Some(damage))),
         }
     }

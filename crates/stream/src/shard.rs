@@ -19,6 +19,7 @@ use crate::error::{AppendError, Corrupt, OpenError};
 use crate::fault::Faults;
 use crate::heat::Meter;
 use crate::index::{Index, Summary};
+use crate::producer::{self, Producers};
 use crate::range::HashRange;
 use crate::recovery::{self, Decision};
 use crate::scale::Spread;
@@ -87,6 +88,10 @@ pub(crate) struct Shard {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) meter: Meter,
     pub(crate) spread: Spread,
+    /// Taken before the view, where both are.
+    pub(crate) producers: Mutex<Producers>,
+    /// Up to which offset their snapshot is known to be durable; locked by whoever writes it.
+    pub(crate) producers_saved: Mutex<u64>,
     /// Encrypts and decrypts; `None` without a key.
     pub(crate) seal: Option<Seal>,
     range: HashRange,
@@ -174,6 +179,7 @@ impl Shard {
         let closed = info.closed.map(|closing| closing.end.0);
         let opening = Opening { dir: &dir, salt, closed, around: &around, counts: &counts };
         let mut view = opening.view()?;
+        let producers = producer::recover(&around, &dir, &view, &counts)?;
         let vouched = view.active.as_ref().map_or(0, |active| active.index.summary.bytes);
         let mut refused = view.damage.clone().map(AppendError::Corrupt);
         if closed.is_some() {
@@ -191,6 +197,8 @@ impl Shard {
             queue: Mutex::new(Queue::new(refused)),
             writer: Mutex::new(Writer::new(last_timestamp, vouched)),
             view: RwLock::new(view),
+            producers: Mutex::new(producers),
+            producers_saved: Mutex::new(0),
             meter: Meter::new(around.clock.now()),
             spread: Spread::default(),
             seal,

@@ -391,9 +391,13 @@ impl Stream {
     /// Appends a batch, and returns its offsets once it is on disk. If the caller goes away meanwhile, the batch is
     /// appended all the same.
     ///
+    /// A batch with a [`Stamp`](crate::Stamp) is stored once: if it is one of the last five of its producer in this shard, the
+    /// answer is where it lies already. Of a shard that was closed, too, which stores nothing new.
+    ///
     /// # Errors
     /// Nothing of the batch was acknowledged. After [`AppendError::Throttled`] and [`AppendError::Full`] it may be sent
-    /// again; after [`AppendError::ShardClosed`], its records to the shards that their keys have now.
+    /// again; after [`AppendError::ShardClosed`], its records to the shards that their keys have now. What does not follow the
+    /// producer's last batch is [`AppendError::OutOfSequence`], [`AppendError::UnknownProducer`] or [`AppendError::Fenced`].
     pub async fn append(&self, shard: ShardId, batch: Batch) -> Result<Range<Offset>, AppendError> {
         self.append_timed(shard, batch).await.map(|(offsets, _)| offsets)
     }
@@ -408,10 +412,12 @@ impl Stream {
             let end = self.shard(shard).ok_or_else(|| self.no_shard_to_append(shard))?.bounds().end;
             return Ok((end..end, Millis::default()));
         }
+        let (stamp, count) = (batch.stamp(), batch.len() as u32);
         let answer = match self.enqueue(shard, batch) {
             Err(closed @ AppendError::ShardClosed { .. }) => {
                 self.settled(shard).await;
-                return Err(closed);
+                let repeated = |stamp| self.shard(shard)?.repeated_when_closed(stamp, count);
+                return stamp.and_then(repeated).ok_or(closed);
             }
             queued => queued?,
         };
@@ -521,6 +527,7 @@ impl Stream {
         let age = i64::try_from(retention::roll_age(settings.retention).as_millis()).unwrap_or(i64::MAX);
         let mut candidates = Vec::new();
         for (index, shard) in shape.shards.values().enumerate() {
+            self.counts.expired_producers.add(shard.producers.lock().sweep(at.elapsed) as u64);
             shard.roll_if_older(at, age);
             candidates.extend(shard.candidates(index, at));
         }
@@ -590,5 +597,7 @@ impl Measured for Stream {
         samples.push(Sample::new("riverrun_stream_closed_shards", &labels, closed as u64));
         let kept = shape.shards.values().map(|shard| shard.bounds()).map(|bounds| bounds.end.since(bounds.start)).sum();
         samples.push(Sample::new("riverrun_stream_kept_records", &labels, kept));
+        let producers = shape.shards.values().map(|shard| shard.producers.lock().len() as u64).sum();
+        samples.push(Sample::new("riverrun_stream_producers", &labels, producers));
     }
 }

@@ -6,6 +6,7 @@ use base::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, KEY_BYTES_MAX};
 use super::compress::{Compression, inflate};
 use super::header::{self, Damage, HEADER_BYTES, Header};
 use super::read::Records;
+use super::stamp::Stamp;
 use crate::error::BatchError;
 use crate::limit::{HEADERS_BYTES_MAX, HEADERS_MAX, RECORD_BYTES_POSSIBLE};
 use crate::varint;
@@ -32,6 +33,7 @@ pub struct BatchBuilder {
     last_timestamp: i64,
     sizes: Sizes,
     compression: Compression,
+    stamp: Option<Stamp>,
 }
 
 /// An encoded batch, ready to be appended. Only its offset is still open.
@@ -42,6 +44,7 @@ pub struct Batch {
     first_timestamp: i64,
     last_timestamp: i64,
     sizes: Sizes,
+    stamp: Option<Stamp>,
 }
 
 /// What the records of a batch carry.
@@ -66,6 +69,13 @@ impl BatchBuilder {
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
+        self
+    }
+
+    /// Says who sends the batch, and which of theirs it is: the log then stores it once, however often it is appended.
+    #[must_use]
+    pub fn stamp(mut self, stamp: Stamp) -> Self {
+        self.stamp = Some(stamp);
         self
     }
 
@@ -132,7 +142,7 @@ impl BatchBuilder {
             attributes: codec,
             base_timestamp: self.first_timestamp,
             max_timestamp: self.last_timestamp,
-            producer: (-1, -1, -1),
+            producer: self.stamp.map_or((-1, -1, -1), |stamp| (stamp.producer(), stamp.epoch(), stamp.sequence())),
             count: self.count.max(1),
         };
         header.write(self.bytes.first_chunk_mut().expect("a builder starts with room for the header"));
@@ -143,6 +153,7 @@ impl BatchBuilder {
             first_timestamp: self.first_timestamp,
             last_timestamp: self.last_timestamp,
             sizes: self.sizes,
+            stamp: self.stamp,
         }
     }
 }
@@ -158,11 +169,13 @@ impl Batch {
             last_timestamp: 0,
             sizes: Sizes::default(),
             compression: Compression::None,
+            stamp: None,
         }
     }
 
     /// Takes a batch that somebody else encoded, after checking every byte of it: the door for producers that speak
-    /// this format. Offset and leader epoch are ignored, producer id, epoch and sequence are kept.
+    /// this format. Offset and leader epoch are ignored; producer id, epoch and sequence are kept, and judged when the
+    /// batch is appended.
     ///
     /// # Errors
     /// [`BatchError::Malformed`] or [`BatchError::TooLarge`].
@@ -175,6 +188,7 @@ impl Batch {
         if header.is_encrypted() {
             return Err(BatchError::Malformed(Damage::Encrypted));
         }
+        let stamp = header.check_stamp().map_err(BatchError::Malformed)?;
         let inflated = inflate(header.codec(), &bytes[HEADER_BYTES..]).map_err(BatchError::Malformed)?;
         let mut ordered = true;
         let mut last = i64::MIN;
@@ -189,7 +203,7 @@ impl Batch {
         ordered &= last == header.max_timestamp && header.first_timestamp() <= last;
         // Times that go backward within the batch are clamped by the log like those that go backward between batches.
         let first_timestamp = if ordered { header.first_timestamp() } else { i64::MIN };
-        Ok(Self { count: header.count, first_timestamp, last_timestamp: last, sizes, bytes })
+        Ok(Self { count: header.count, first_timestamp, last_timestamp: last, sizes, stamp, bytes })
     }
 
     /// Records in the batch.
@@ -208,6 +222,12 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Who sent it and which of theirs it is, if an idempotent producer did.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// Bytes of all keys and payloads, before compression.

@@ -1,5 +1,6 @@
 //! The fixed 61 bytes at the front of every batch.
 
+use super::stamp::Stamp;
 use crate::limit::BATCH_ON_DISK_BYTES_MAX;
 
 /// Bytes of a batch before its records.
@@ -72,6 +73,16 @@ pub enum Damage {
     /// A batch from outside claims to be encrypted by this log.
     #[error("the batch claims to be encrypted: expected records that can be read")]
     Encrypted,
+    /// A producer with a negative epoch or sequence number.
+    #[error("the batch names producer {producer} with epoch {epoch} and sequence {sequence}: expected none below 0")]
+    Stamp {
+        /// The producer's id.
+        producer: i64,
+        /// Its epoch.
+        epoch: i16,
+        /// The first sequence number.
+        sequence: i32,
+    },
     /// A record within the batch is malformed, although the CRC is right.
     #[error("record {index} of the batch is malformed")]
     Record {
@@ -121,7 +132,7 @@ pub(crate) struct Header {
     pub(crate) attributes: i16,
     pub(crate) base_timestamp: i64,
     pub(crate) max_timestamp: i64,
-    /// Producer id, epoch and first sequence number, -1 where the producer is not idempotent. Carried, not yet judged.
+    /// Producer id, epoch and first sequence number, -1 where the producer is not idempotent.
     pub(crate) producer: (i64, i16, i32),
     /// Records, at least 1.
     pub(crate) count: u32,
@@ -175,6 +186,21 @@ impl Header {
         into[51..53].copy_from_slice(&self.producer.1.to_be_bytes());
         into[53..57].copy_from_slice(&self.producer.2.to_be_bytes());
         into[57..61].copy_from_slice(&(self.count as i32).to_be_bytes());
+    }
+
+    /// Who sent it, if an idempotent producer did.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let (producer, epoch, sequence) = self.producer;
+        Stamp::new(producer, epoch, sequence)
+    }
+
+    /// Like [`Header::stamp`], of a batch from outside.
+    pub(crate) fn check_stamp(&self) -> Result<Option<Stamp>, Damage> {
+        let (producer, epoch, sequence) = self.producer;
+        match self.stamp() {
+            None if producer >= 0 => Err(Damage::Stamp { producer, epoch, sequence }),
+            stamp => Ok(stamp),
+        }
     }
 
     /// The offset after the last record.

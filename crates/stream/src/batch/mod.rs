@@ -4,6 +4,7 @@ mod build;
 mod compress;
 mod header;
 mod read;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
@@ -14,3 +15,4 @@ pub use header::{Damage, checksum};
 pub(crate) use header::{HEADER_BYTES, Header, verify_crc};
 pub(crate) use read::Records;
 pub use read::{HeaderViews, RecordView};
+pub use stamp::Stamp;

@@ -146,6 +146,7 @@ proptest! {
         prop_assert_eq!(header.producer, (4_000, 3, 70));
         prop_assert_eq!(header.base_offset, offset as u64);
         let batch = Batch::parse(bytes).expect("a whole batch");
+        prop_assert_eq!(batch.stamp(), Stamp::new(4_000, 3, 70));
         prop_assert_eq!(read(batch.as_slice()), Ok(records));
     }
 
@@ -219,6 +220,28 @@ fn times_that_go_back_are_raised_within_a_batch_and_between_batches() {
     let mut foreign = Batch::parse(write_theirs(&[at(50), at(20), at(30)], 0)).expect("whole");
     assert_eq!(foreign.place(0, 0, i64::MIN), 50);
     assert_eq!(times(&foreign), [50, 50, 50]);
+}
+
+#[test]
+fn what_a_batch_says_of_its_producer_is_carried_and_must_make_sense() {
+    let record = RecordRef { value: b"x", ..RecordRef::default() };
+    let mut builder = Batch::builder().stamp(Stamp::new(77, 2, 19).expect("not negative"));
+    builder.push(record).expect("fits");
+    let batch = builder.finish();
+    let (_, theirs) = read_theirs(batch.as_slice());
+    assert_eq!((theirs[0].producer_id, theirs[0].producer_epoch, theirs[0].sequence), (77, 2, 19));
+    assert_eq!(Batch::parse(batch.as_slice().to_vec()).expect("whole").stamp(), batch.stamp());
+    for (at, what) in [(51, "the epoch"), (53, "the sequence")] {
+        let mut bytes = batch.as_slice().to_vec();
+        bytes[at] = 0xff;
+        header::seal(&mut bytes);
+        let refused = Batch::parse(bytes).map(|_| ());
+        assert!(matches!(refused, Err(BatchError::Malformed(Damage::Stamp { producer: 77, .. }))), "{what}");
+    }
+    let mut bytes = batch.as_slice().to_vec();
+    bytes[43] = 0xff;
+    header::seal(&mut bytes);
+    assert_eq!(Batch::parse(bytes).map(|batch| batch.stamp()).ok(), Some(None), "an id below 0 is nobody's");
 }
 
 #[test]

@@ -2,4 +2,5 @@
 
 mod encryption;
 mod face;
+mod producers;
 mod shards;
