@@ -12,6 +12,8 @@ pub mod hits;
 pub mod life;
 mod look;
 pub mod model;
+pub mod send;
+pub mod speaker;
 pub mod trace;
 pub mod world;
 
@@ -19,5 +21,6 @@ pub use clock::SimClock;
 pub use disk::{Crash, FailedSync, SimDisk};
 pub use hits::Hits;
 pub use model::Check;
+pub use send::{Say, What};
 pub use trace::Trace;
 pub use world::{Disturbed, Put, World};

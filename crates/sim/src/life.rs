@@ -7,6 +7,7 @@ use stream::{Compression, Faults};
 use crate::disk::{Crash, FailedSync};
 use crate::hits::Hits;
 use crate::model::Check;
+use crate::send::{Say, What};
 use crate::world::{Disturbed, Put, World};
 
 const NAMES: [&str; 2] = ["s", "t"];
@@ -18,6 +19,10 @@ const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 pub enum Event {
     /// Batches are appended together.
     Append(Vec<Put>),
+    /// Idempotent producers send together.
+    Produce(Vec<Say>),
+    /// A restart finds the snapshots of producers damaged: with a flipped bit, or empty.
+    Spoil(&'static str, Option<usize>),
     /// A shard is split at this hash.
     Split(&'static str, u128),
     /// The nth shard is merged with the next.
@@ -85,14 +90,17 @@ pub fn from_seed(seed: u64) -> Vec<Step> {
     let shards = random.random_range(1..4);
     let mut steps = vec![Step { event: Event::Create("s", shards, true), fault: None }];
     for _ in 0..random.random_range(4..18) {
-        steps.push(Step { event: event(&mut random), fault: fault(&mut random) });
+        let (event, fault) = (event(&mut random), fault(&mut random));
+        // What is damaged cannot be made good again if a fault comes in between: nothing is promised then.
+        let fault = fault.filter(|_| !matches!(event, Event::Spoil(..)));
+        steps.push(Step { event, fault });
     }
     steps
 }
 
 fn event(random: &mut StdRng) -> Event {
     let name = if random.random_bool(0.8) { NAMES[0] } else { NAMES[1] };
-    match random.random_range(0..100) {
+    match random.random_range(0..130) {
         0..46 => Event::Append((0..random.random_range(1..6)).map(|_| put(name, random)).collect()),
         46..52 => Event::Split(name, random.random()),
         52..56 => Event::Merge(name, random.random_range(0..4)),
@@ -105,8 +113,26 @@ fn event(random: &mut StdRng) -> Event {
         80..83 => Event::Note(name, random.random_range(0..1500)),
         83..86 => Event::Jump([-HOUR_MS, YEAR_MS, 1000, -1][random.random_range(0..4)]),
         86..91 => Event::Reopen,
+        91..127 => Event::Produce((0..random.random_range(1..9)).map(|_| say(name, random)).collect()),
+        127 => Event::Spoil(name, random.random_bool(0.5).then(|| random.random_range(0..500))),
         _ => Event::Crash(crash(random)),
     }
+}
+
+fn say(stream: &'static str, random: &mut StdRng) -> Say {
+    let what = match random.random_range(0..30) {
+        0..14 => What::Next,
+        14..21 => What::Again(random.random_range(0..7)),
+        21 => What::Gap,
+        22..24 => What::NextEpoch,
+        24..26 => What::Zombie,
+        26 => What::Stranger,
+        27..29 => What::AgainToClosed(random.random_range(0..6)),
+        _ => What::NextToClosed,
+    };
+    let hash = if random.random_bool(0.8) { 0 } else { random.random() };
+    let producer = if random.random_bool(0.8) { 1 } else { 2 };
+    Say { stream, hash, producer, what, records: random.random_range(1..4) }
 }
 
 fn put(stream: &'static str, random: &mut StdRng) -> Put {
@@ -233,6 +259,8 @@ fn arm(world: &mut World, fault: Option<Fault>) {
 fn happen(world: &mut World, event: &Event, hits: &Hits) -> Check {
     hits.hit(match event {
         Event::Append(_) => "event: append",
+        Event::Produce(_) => "event: produce",
+        Event::Spoil(..) => "event: spoil",
         Event::Split(..) => "event: split",
         Event::Merge(..) => "event: merge",
         Event::Reshape(..) => "event: reshape",
@@ -248,6 +276,8 @@ fn happen(world: &mut World, event: &Event, hits: &Hits) -> Check {
     });
     match event {
         Event::Append(puts) => world.append(puts).map(drop),
+        Event::Produce(says) => world.produce(says).map(drop),
+        Event::Spoil(name, flip) => world.spoil(name, *flip),
         Event::Split(name, at) => world.split(name, *at).map(drop),
         Event::Merge(name, nth) => world.merge(name, *nth).map(drop),
         Event::Reshape(name, shards) => world.reshape(name, *shards).map(drop),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use base::{ErrorKind, Measured, Millis, Offset, ShardId};
-use stream::{AppendError, Batch, FetchError, Log, RecordRef, Stream};
+use stream::{AppendError, Batch, FetchError, Log, RecordRef, Stamp, Stream};
 
 use crate::hits::Hits;
 use crate::model::{Check, ShardModel};
@@ -21,8 +21,18 @@ pub(crate) type Waiting = Pin<Box<dyn Future<Output = bool>>>;
 /// Times and payloads.
 pub(crate) type Records = Vec<(Millis, Vec<u8>)>;
 
-pub(crate) fn append(stream: &Arc<Stream>, shard: ShardId, values: &[&[u8]], put: &Put, now: Millis) -> Appending {
+pub(crate) fn append(
+    stream: &Arc<Stream>,
+    shard: ShardId,
+    values: &[&[u8]],
+    put: &Put,
+    stamp: Option<Stamp>,
+    now: Millis,
+) -> Appending {
     let mut builder = Batch::builder().compression(put.compression);
+    if let Some(stamp) = stamp {
+        builder = builder.stamp(stamp);
+    }
     for value in values {
         let timestamp = now.plus_ms(put.future_ms);
         builder.push(RecordRef { timestamp, value, ..RecordRef::default() }).expect("a small batch fits");

@@ -6,6 +6,8 @@ use base::{Millis, Offset};
 use stream::{HashRange, ShardInfo};
 use uuid::Uuid;
 
+use crate::speaker::{Numbered, Speaker};
+
 /// What was found: nothing, or the promise that was broken.
 pub type Check = Result<(), String>;
 
@@ -18,6 +20,8 @@ pub struct Kept {
     pub time: Option<Millis>,
     /// Before this much time has really passed, retention may not have it.
     pub removable_from: i64,
+    /// The batch that it is the first record of, if an idempotent producer sent it.
+    pub batch: Option<Numbered>,
 }
 
 /// One shard.
@@ -38,6 +42,8 @@ pub struct ShardModel {
     pub closed: Option<u64>,
     /// How far a reader has come who takes one record at a time, while retention goes on.
     pub slow: u64,
+    /// The idempotent producers that have stored something here.
+    pub speakers: BTreeMap<i64, Speaker>,
 }
 
 /// One stream.
@@ -70,6 +76,7 @@ impl ShardModel {
             next_starts: BTreeSet::new(),
             closed: None,
             slow: 0,
+            speakers: BTreeMap::new(),
         }
     }
 
@@ -83,6 +90,14 @@ impl ShardModel {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.promised.len() as u64
+    }
+
+    /// A batch is stored, as its caller was told or a reader has seen.
+    pub(crate) fn promise(&mut self, kept: Vec<Kept>, now: i64) {
+        if let Some(batch) = kept.first().and_then(|kept| kept.batch) {
+            self.heard(batch, self.end(), now);
+        }
+        self.promised.extend(kept);
     }
 
     /// Holds what a reader has read, all of it from `start` to the end, against the promises; it is then promised, too.
@@ -105,7 +120,7 @@ impl ShardModel {
         }
         let more: Vec<_> = read.collect();
         let mut more = more.as_slice();
-        let mut taken = 0;
+        let mut found: Vec<Vec<Kept>> = Vec::new();
         for batch in &self.open {
             if more.is_empty() {
                 break;
@@ -114,17 +129,18 @@ impl ShardModel {
             if more.len() < batch.len() || !batch.iter().zip(more).all(same) {
                 return Err("part of a batch is there, or records that were never sent".to_owned());
             }
-            self.promised
-                .extend(batch.iter().zip(more).map(|(kept, (time, _))| Kept { time: Some(*time), ..kept.clone() }));
+            let timed = batch.iter().zip(more).map(|(kept, (time, _))| Kept { time: Some(*time), ..kept.clone() });
+            found.push(timed.collect());
             more = &more[batch.len()..];
-            taken += 1;
         }
         if !more.is_empty() {
             return Err(format!("{} records more than were ever sent", more.len()));
         }
-        self.open.drain(..taken);
+        self.open.drain(..found.len());
+        found.into_iter().for_each(|batch| self.promise(batch, now));
         if restarted {
             self.open.clear();
+            self.restarted();
         }
         match self.closed {
             Some(end) if end != self.end() => Err(format!("it was closed at {end}, and ends at {}", self.end())),

@@ -7,18 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, ErrorKind, Millis, Offset, ShardId};
-use stream::{
-    AppendError, Compression, Faults, Keyring, Log, OpenError, ReshardError, ShardStatus, Stream, StreamSettings,
-};
+use stream::{Compression, Faults, Keyring, Log, OpenError, ReshardError, ShardStatus, Stream, StreamSettings};
 use uuid::Uuid;
 
 use crate::clock::SimClock;
 use crate::disk::{Crash, SimDisk};
 use crate::hits::Hits;
-use crate::look::{
-    Answer, Appending, Waiting, append, count_recoveries, kind_of, look_up_times, poll, read_all, read_on, wait,
-};
+use crate::look::{append, count_recoveries, kind_of, look_up_times, poll, read_all, read_on, wait};
 use crate::model::{Check, Kept, ShardModel, StreamModel};
+use crate::send::Speech;
 use crate::trace::Trace;
 
 const DIR: &str = "/data";
@@ -94,6 +91,10 @@ pub struct World {
     /// What has met the log since it was opened.
     pub disturbed: Disturbed,
     sent: u64,
+    /// Batches of producers that were sent and never answered for certain, by stream, shard and producer, in order.
+    pub(crate) unanswered: BTreeMap<(Uuid, u32, i64), Vec<Speech>>,
+    /// Producers that began in the middle.
+    pub(crate) strangers: i64,
 }
 
 impl World {
@@ -120,6 +121,8 @@ impl World {
             restarted: false,
             disturbed: Disturbed::No,
             sent: 0,
+            unanswered: BTreeMap::new(),
+            strangers: 0,
         }
     }
 
@@ -138,6 +141,34 @@ impl World {
         self.log = Some(log);
         (self.restarted, self.disturbed) = (true, Disturbed::No);
         self.trace.note("opened");
+        Ok(())
+    }
+
+    /// Restarts in order, and finds the snapshots of the producers of a stream damaged: cut short, or with a flipped bit. Only
+    /// of shards that have their whole log yet; of others nothing else knows everybody.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn spoil(&mut self, name: &str, flip: Option<usize>) -> Check {
+        for again in [true, false] {
+            self.close();
+            let spoiled = self.streams.get(name).filter(|_| !again);
+            for (id, _) in spoiled.iter().flat_map(|known| &known.shards).filter(|(_, shard)| shard.start == 0) {
+                let path = Path::new(DIR).join("stream").join(name).join(id.to_string()).join("producers.snapshot");
+                if self.disk.files().iter().any(|(found, _)| *found == path) {
+                    self.disk.spoil(&path, |bytes| match flip {
+                        Some(at) if !bytes.is_empty() => {
+                            let at = at % bytes.len();
+                            bytes[at] ^= 4;
+                        }
+                        _ => bytes.clear(),
+                    });
+                    self.hits.hit("a snapshot of producers is damaged");
+                }
+            }
+            self.open().map_err(|error| format!("opening again: {error}"))?;
+            self.check()?; // where the shards start is certain now
+        }
         Ok(())
     }
 
@@ -240,7 +271,7 @@ impl World {
                         return Err("who waits for records of a deleted stream waits on".to_owned());
                     }
                     let late =
-                        poll(&mut append(&stream, ShardId(0), &[b"late".as_slice()], &Put::new(1, 4), Millis(0)));
+                        poll(&mut append(&stream, ShardId(0), &[b"late".as_slice()], &Put::new(1, 4), None, Millis(0)));
                     if !matches!(late, Some(Err(_))) {
                         return Err(format!("an append to a deleted stream was answered {late:?}"));
                     }
@@ -253,83 +284,8 @@ impl World {
         }
     }
 
-    /// Sends batches at once: those of one shard may be written together. Returns how many were acknowledged.
-    ///
-    /// # Errors
-    /// The promise that is broken, also by an answer alone.
-    pub fn append(&mut self, puts: &[Put]) -> Result<usize, String> {
-        struct Sent {
-            stream: &'static str,
-            shard: u32,
-            appending: Appending,
-            kept: Vec<Kept>,
-            early: Option<Answer>,
-            answered: bool,
-        }
-        let mut sent = Vec::new();
-        let mut waiting: BTreeMap<(&str, u32), Waiting> = BTreeMap::new();
-        for put in puts {
-            let Some(stream) = self.log().stream(put.stream) else { continue };
-            let shard = stream.shard_for_hash(put.hash);
-            let known = self.streams.get(put.stream).ok_or("a stream is there that was never made")?;
-            if self.disturbed != Disturbed::Badly && known.shard_for(put.hash) != Some(shard.0) {
-                return Err(format!("a key of hash {} goes to shard {shard}", put.hash));
-            }
-            let end = known.shards.get(&shard.0).map(|model| Offset(model.end()));
-            let kept = self.kept(put);
-            let values: Vec<&[u8]> = kept.iter().map(|kept| kept.value.as_slice()).collect();
-            let mut appending = append(&stream, shard, &values, put, self.clock.now());
-            if let Some(end) = end {
-                let mut wait = wait(&stream, shard, end);
-                // Behind the end there is nothing to wait for yet, unless something unacknowledged is already there.
-                if poll(&mut wait).is_none() {
-                    waiting.entry((put.stream, shard.0)).or_insert(wait);
-                }
-            }
-            let early = poll(&mut appending); // the first poll puts the batch into the queue, or is refused
-            sent.push(Sent { stream: put.stream, shard: shard.0, appending, kept, early, answered: false });
-        }
-        let mut acknowledged = 0;
-        loop {
-            for one in sent.iter_mut().filter(|one| !one.answered) {
-                let queued = one.early.is_none();
-                let Some(answer) = one.early.take().or_else(|| poll(&mut one.appending)) else { continue };
-                one.answered = true;
-                let kept = std::mem::take(&mut one.kept);
-                self.note("append", format_args!("{}/{}", one.stream, one.shard), &answer);
-                match answer {
-                    Ok(range) => {
-                        self.acknowledged(one.stream, one.shard, &range, kept)?;
-                        if let Some(mut waiting) = waiting.remove(&(one.stream, one.shard))
-                            && poll(&mut waiting) != Some(true)
-                        {
-                            return Err("who waits for a record was not woken by it".to_owned());
-                        }
-                        acknowledged += 1;
-                    }
-                    Err(error) => {
-                        let undone = matches!(error, AppendError::Full { .. } | AppendError::ShardClosed { .. });
-                        if queued && !undone {
-                            let known = self.streams.get_mut(one.stream);
-                            let shard = known.and_then(|known| known.shards.get_mut(&one.shard));
-                            shard.ok_or("a shard is there that was never made")?.open.push(kept);
-                        }
-                        self.refused("append", error.kind(), &error)?;
-                    }
-                }
-            }
-            if !self.log().step() {
-                break;
-            }
-        }
-        if sent.iter().all(|one| one.answered) {
-            Ok(acknowledged)
-        } else {
-            Err("an append was never answered".to_owned())
-        }
-    }
-
-    fn acknowledged(&mut self, stream: &str, shard: u32, range: &Range<Offset>, kept: Vec<Kept>) -> Check {
+    pub(crate) fn acknowledged(&mut self, stream: &str, shard: u32, range: &Range<Offset>, kept: Vec<Kept>) -> Check {
+        let now = self.clock.really();
         let known = self.streams.get_mut(stream).and_then(|known| known.shards.get_mut(&shard));
         let known = known.ok_or("acknowledged in a shard that was never made")?;
         if range.start.0 != known.end() || range.end.0 != known.end() + kept.len() as u64 {
@@ -343,12 +299,12 @@ impl World {
         if let Some(failed) = self.disk.failed().iter().find(|path| path.starts_with(&dir) && log(path)) {
             return Err(format!("acknowledged after the sync of {} had failed", failed.display()));
         }
-        known.promised.extend(kept);
+        known.promise(kept, now);
         Ok(())
     }
 
     /// New records, each with a number of its own.
-    fn kept(&mut self, put: &Put) -> Vec<Kept> {
+    pub(crate) fn kept(&mut self, put: &Put) -> Vec<Kept> {
         let retention = i64::try_from(RETENTION.as_millis()).unwrap_or(i64::MAX);
         let removable_from = self.clock.really() + retention - self.clock.behind() - CLOCK_SLACK_MS;
         let mut made = Vec::new();
@@ -356,7 +312,7 @@ impl World {
             self.sent += 1;
             let mut value = self.sent.to_be_bytes().to_vec();
             value.resize(put.bytes.max(8), (self.sent % 251) as u8);
-            made.push(Kept { value, time: None, removable_from });
+            made.push(Kept { value, time: None, removable_from, batch: None });
         }
         made
     }
@@ -615,7 +571,7 @@ impl World {
     }
 
     /// A refusal is right only if something has disturbed the log.
-    fn refused(&self, what: &str, kind: ErrorKind, error: &dyn std::error::Error) -> Check {
+    pub(crate) fn refused(&self, what: &str, kind: ErrorKind, error: &dyn std::error::Error) -> Check {
         match self.disturbed {
             Disturbed::Badly => Ok(()),
             Disturbed::Full if kind == ErrorKind::Full => Ok(()),
@@ -623,7 +579,7 @@ impl World {
         }
     }
 
-    fn note<T: Answered, E: std::fmt::Display>(
+    pub(crate) fn note<T: Answered, E: std::fmt::Display>(
         &mut self,
         what: &str,
         on: impl std::fmt::Display,
@@ -637,7 +593,7 @@ impl World {
 }
 
 /// An answer as the trace tells it: without what differs from run to run (a stream's uuid).
-trait Answered {
+pub(crate) trait Answered {
     fn told(&self) -> String;
 }
 

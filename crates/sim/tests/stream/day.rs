@@ -1,6 +1,6 @@
 //! One day in the life of a log, the same every time, in which everything happens once.
 
-use sim::{Check, Put, World};
+use sim::{Check, Put, Say, What, World};
 
 /// Half of all hashes.
 const HALF: u128 = 1 << 127;
@@ -22,6 +22,7 @@ pub(crate) fn live(world: &mut World) -> Check {
     world.create("s", 2, true)?;
     world.check()?;
     write(world, 3)?;
+    speak(world)?;
     world.set_note("s", "consumers", &[1; 600])?;
     world.split("s", HALF / 2)?;
     write(world, 2)?;
@@ -32,6 +33,7 @@ pub(crate) fn live(world: &mut World) -> Check {
         return Ok(());
     }
     write(world, 2)?;
+    speak(world)?;
     world.set_note("s", "consumers", &[2; 900])?;
     world.merge("s", 1)?;
     write(world, 2)?;
@@ -40,6 +42,7 @@ pub(crate) fn live(world: &mut World) -> Check {
     world.check()?;
     world.retain("s", 1500)?;
     world.check()?;
+    speak(world)?;
     world.delete("t")?;
     world.sweep(50 * 3_600_000);
     world.check()?;
@@ -74,6 +77,17 @@ fn write(world: &mut World, groups: usize) -> Check {
     Ok(())
 }
 
+/// Two producers send, and repeat what they sent, answered or not; to shards that are closed, too.
+fn speak(world: &mut World) -> Check {
+    let say =
+        |producer, what| Say { hash: if producer == 1 { 7 } else { u128::MAX - 7 }, producer, ..Say::new(what, 2) };
+    let again = [What::Again(0), What::Next, What::Again(0), What::Next, What::Again(2), What::AgainToClosed(0)];
+    for producer in [1, 2] {
+        world.produce(&again.map(|what| say(producer, what)))?;
+    }
+    world.produce(&[say(1, What::Gap), say(1, What::NextEpoch), say(1, What::Zombie), say(2, What::Next)]).map(drop)
+}
+
 /// After whatever happened: opens the log, which must hold, take records, and hold after a power cut as well.
 pub(crate) fn afterwards(world: &mut World) -> Check {
     world.open().map_err(|error| format!("recovery: {error}"))?;
@@ -85,7 +99,11 @@ pub(crate) fn afterwards(world: &mut World) -> Check {
         return Err("a healthy log takes no record".to_owned());
     }
     world.check()?;
+    speak(world)?;
+    world.check()?;
     world.crash(sim::Crash::LoseAll);
     world.open().map_err(|error| format!("second recovery: {error}"))?;
+    world.check()?;
+    speak(world)?;
     world.check()
 }

@@ -1,13 +1,15 @@
 //! Every bit of a small log is flipped, and every file cut to every length.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use base::{ErrorKind, Offset, ShardId};
-use sim::{Check, Crash, Put, SimDisk, World};
-use stream::{Faults, ShardStatus};
+use sim::{Check, Crash, Put, Say, SimDisk, What, World};
+use stream::{Batch, Faults, RecordRef, ShardStatus};
 
-/// A small log: a shard that was split, with two segments, and its children, one with several groups. `crashed`: without
-/// what closing would have saved.
+/// A small log: a shard that was split, with two segments, and its children, one with several groups; in both, a batch of an
+/// idempotent producer. `crashed`: without what closing would have saved.
 fn small(crashed: bool) -> World {
     let mut world = World::new(Faults::default());
     let made = (|| {
@@ -16,8 +18,10 @@ fn small(crashed: bool) -> World {
         world.create("s", 1, true)?;
         world.append(&[Put::new(2, 300), Put::new(2, 200)])?;
         world.append(&[Put::new(2, 300)])?;
+        world.produce(&[Say::new(What::Next, 2)])?;
         world.set_note("s", "note", &[3; 40])?;
         world.split("s", 1 << 127)?;
+        world.produce(&[Say::new(What::Next, 1)])?;
         for batches in [&[(1, 40)][..], &[(2, 30), (1, 60)], &[(1, 9), (1, 30)]] {
             world.clock.jump(10);
             let puts: Vec<Put> = batches.iter().map(|(records, bytes)| Put::new(*records, *bytes)).collect();
@@ -57,6 +61,7 @@ fn open_spoiled(world: &World, disk: SimDisk, cut: usize, faults: Faults) -> Che
     if stream.shard_infos().len() != known.shards.len() {
         return Err(format!("{} shards are left", stream.shard_infos().len()));
     }
+    let mut whole = true;
     for (id, model) in &known.shards {
         let (shard, all) = (ShardId(*id), &model.promised);
         let mut served = 0;
@@ -82,6 +87,36 @@ fn open_spoiled(world: &World, disk: SimDisk, cut: usize, faults: Faults) -> Che
         }
         if alarm && !matches!(stream.status(shard), Some(ShardStatus::Corrupt(_))) {
             return Err("the status does not tell".to_owned());
+        }
+        whole &= !alarm && served == all.len();
+    }
+    if whole { send_again(world, &spoiled) } else { Ok(()) }
+}
+
+/// As long as all records are there, their producers are known: by a snapshot, or by the log.
+fn send_again(world: &World, spoiled: &World) -> Check {
+    let stream = spoiled.log().stream("s").ok_or("the stream is gone")?;
+    for (id, model) in &world.streams["s"].shards {
+        for spoken in model.speakers.values().flat_map(|speaker| &speaker.spoken) {
+            let (stamp, count) = spoken.batch;
+            let mut builder = Batch::builder().stamp(stamp);
+            for kept in model.promised.iter().skip(spoken.offset as usize).take(count as usize) {
+                builder
+                    .push(RecordRef { value: &kept.value, ..RecordRef::default() })
+                    .map_err(|error| error.to_string())?;
+            }
+            let (stream, batch, shard) = (Arc::clone(&stream), builder.finish(), ShardId(*id));
+            let mut appending = Box::pin(async move { stream.append(shard, batch).await });
+            let mut context = Context::from_waker(Waker::noop());
+            let mut answer = appending.as_mut().poll(&mut context);
+            while answer.is_pending() && spoiled.log().step() {
+                answer = appending.as_mut().poll(&mut context);
+            }
+            let at = Offset(spoken.offset)..Offset(spoken.offset + u64::from(count));
+            match answer {
+                Poll::Ready(Ok(range)) if range == at => {}
+                other => return Err(format!("{stamp:?} was sent again to shard {id}: {other:?}, it lies at {at:?}")),
+            }
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ mod day;
 mod failing;
 mod flip;
 mod full;
+mod producers;
 mod reshard;
 mod seeds;
 mod sweep;
@@ -20,3 +21,5 @@ fn setting(name: &str, default: u64) -> u64 {
 
 const ACKNOWLEDGE_EARLY: fn() -> Faults = || Faults { acknowledge_before_sync: true, ..Faults::default() };
 const RETRY_SYNC: fn() -> Faults = || Faults { retry_failed_sync: true, ..Faults::default() };
+const FORGET_PRODUCERS: fn() -> Faults = || Faults { forget_producers: true, ..Faults::default() };
+const REPEAT_EARLY: fn() -> Faults = || Faults { acknowledge_repeat_early: true, ..Faults::default() };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use sim::{Hits, life};
 use stream::Faults;
 
-use crate::{ACKNOWLEDGE_EARLY, RETRY_SYNC, setting};
+use crate::{ACKNOWLEDGE_EARLY, FORGET_PRODUCERS, REPEAT_EARLY, RETRY_SYNC, setting};
 
 /// Seeds of one run, unless `SIM_SEEDS` says otherwise; `SIM_FIRST_SEED` is where they begin.
 const SEEDS: u64 = 2000;
@@ -40,6 +40,8 @@ const MUST_HIT: &[&str] = &[
     "no room to write",
     "no room to create a file",
     "event: append",
+    "event: produce",
+    "event: spoil",
     "event: split",
     "event: merge",
     "event: reshape",
@@ -53,6 +55,23 @@ const MUST_HIT: &[&str] = &[
     "event: reopen",
     "event: crash",
     "a slow reader was overtaken by retention",
+    "producer: stored",
+    "producer: begins another epoch",
+    "producer: sends again what was never answered",
+    "producer: repeats what is not answered yet",
+    "producer: told where a repeat lies",
+    "producer: told so after a restart",
+    "producer: told so by a closed shard",
+    "producer: refused by a closed shard",
+    "producer: out of sequence",
+    "producer: older than remembered",
+    "producer: fenced",
+    "producer: unknown",
+    "a snapshot of producers is damaged",
+    "recovery: producers_read",
+    "recovery: producers_replayed",
+    "recovery: producers_rebuilt",
+    "recovery: producers_spoiled",
     "recovery: kept",
     "recovery: cut",
     "recovery: rewritten",
@@ -105,6 +124,8 @@ fn the_seeds_catch_every_planted_bug() {
         ("retry a failed sync", RETRY_SYNC()),
         ("let new shards take records before it is durable that the old ones are closed", close_unsynced),
         ("go on with a shard that may be closed after a restart", reopen),
+        ("know no producer after a restart", FORGET_PRODUCERS()),
+        ("acknowledge a repeat before the sync of what it repeats", REPEAT_EARLY()),
     ] {
         let after = caught_after(faults);
         assert!(after.is_some(), "{name} is not caught by {SEEDS} seeds: they are worth nothing");
