@@ -12,7 +12,8 @@
 //!   wake everyone. After a failed sync the shard is poisoned until it is opened anew.
 //! * `producer` remembers the last batches of idempotent producers, so that one sent again is not stored again.
 //! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
-//! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails.
+//! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails. `reach`
+//!   finds where the last so many bytes of a shard begin.
 //! * `retention` removes whole closed segments.
 //! * `heat` measures shards, and `scale` decides what on-demand streams split and merge.
 //! * `topology` is the list of shards and their descent; `reshard` changes it while records come in, `metadata` is the
@@ -40,6 +41,7 @@ mod partition;
 pub mod plan;
 mod producer;
 mod range;
+mod reach;
 mod recovery;
 mod remap;
 mod reshard;

@@ -561,7 +561,7 @@ impl Stream {
         self.shape.read().shards.get(&shard.0).cloned()
     }
 
-    fn shard_to_read(&self, shard: ShardId) -> Result<Arc<Shard>, FetchError> {
+    pub(crate) fn shard_to_read(&self, shard: ShardId) -> Result<Arc<Shard>, FetchError> {
         if self.is_deleted() {
             return Err(FetchError::Deleted);
         }

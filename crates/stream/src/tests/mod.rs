@@ -3,4 +3,5 @@
 mod encryption;
 mod face;
 mod producers;
+mod reach;
 mod shards;
