@@ -9,7 +9,6 @@ mod store;
 mod tests;
 mod token;
 
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,8 +24,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 use stream::{Log, Stream};
-use tokio::sync::Semaphore;
 
+use crate::checks::{self, Work};
 use crate::counts::{measure_histogram, micros};
 use crate::request_log::field::Field;
 use body::{BodyLimits, Packing};
@@ -146,9 +145,6 @@ struct Shared {
     clock: Arc<dyn Clock>,
     limits: CollectLimits,
     budget: Arc<Budget>,
-    /// Large bodies are checked on as many threads as there are cores. More would finish no sooner, and hundreds of them
-    /// leave whoever asks for something small waiting for seconds.
-    checks: Semaphore,
     counts: Arc<CollectCounts>,
 }
 
@@ -165,8 +161,7 @@ impl Collector {
         let budget = Budget::new(limits.memory_bytes_max);
         let counts = CollectCounts { door: door.to_owned(), budget: Some(budget.clone()), ..CollectCounts::default() };
         let counts = Arc::new(counts);
-        let checks = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
-        Self { shared: Arc::new(Shared { log, clock, limits, budget, checks, counts }), streams: None, token: None }
+        Self { shared: Arc::new(Shared { log, clock, limits, budget, counts }), streams: None, token: None }
     }
 
     /// Only these streams, and only for who knows the token if there is one.
@@ -239,8 +234,7 @@ impl Collector {
                 kind: base::ErrorKind::Internal,
                 why: format!("checking the body failed: {error}"),
             };
-            let _turn = self.shared.checks.acquire().await;
-            tokio::task::spawn_blocking(check).await.map_err(failed)?
+            checks::run(Work::Check, check).await.map_err(failed)?
         };
         let (plain, split, _share) = checked?;
         let stored = store::store(&stream, &plain, &split, &kind, self.shared.clock.now()).await;

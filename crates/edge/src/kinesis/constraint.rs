@@ -9,6 +9,10 @@ use super::wire::Blob;
 /// Errors told at once.
 const ERRORS_MAX: usize = 10;
 
+/// Bytes of a value that are told back: room for a thousand records of a list. The service tells all of it, but a body of
+/// 16 MiB is not to come back ten times.
+const SHOWN_BYTES_MAX: usize = 64 * 1024;
+
 /// Collects what is wrong with an input.
 #[derive(Debug, Default)]
 pub(crate) struct Constraints {
@@ -99,6 +103,7 @@ impl Constraints {
     /// Notes that `value` at `at` breaks the constraint `must`.
     pub(crate) fn broken(&mut self, value: &str, at: &str, must: &str) {
         if self.errors.len() < ERRORS_MAX {
+            let value = &value[..value.floor_char_boundary(SHOWN_BYTES_MAX)];
             self.errors.push(format!("Value '{value}' at '{at}' failed to satisfy constraint: Member must {must}"));
         }
     }
@@ -106,6 +111,7 @@ impl Constraints {
     /// Likewise of the keys or values of a map.
     pub(crate) fn broken_map(&mut self, value: &str, at: &str, part: &str, must: &str) {
         if self.errors.len() < ERRORS_MAX {
+            let value = &value[..value.floor_char_boundary(SHOWN_BYTES_MAX)];
             self.errors.push(format!("Value '{value}' at '{at}' failed to satisfy constraint: Map {part} must {must}"));
         }
     }
@@ -246,6 +252,14 @@ mod tests {
         for wrong in ["", "01", "-1", "1e3", "1000000000000000000000000000000000000000"] {
             assert!(!Pattern::HashKey.matches(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_value_of_megabytes_is_not_told_back_whole() {
+        let mut constraints = Constraints::default();
+        constraints.name("streamName", Some(&"\u{fc}".repeat(5_000_000)));
+        let told = constraints.kept().expect_err("two").to_string();
+        assert!(told.len() < 2 * SHOWN_BYTES_MAX + 1000 && told.contains("2 validation errors"), "{}", told.len());
     }
 
     #[test]

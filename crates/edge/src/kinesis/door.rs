@@ -31,7 +31,8 @@ use super::operation::Operation as Op;
 use super::settings::{KeySource, KinesisLimits, KinesisSettings};
 use super::subscription::{Pace, Subscriptions};
 use super::wire::{Form, Protocol, answer, decode, encode};
-use super::{account, adjust, consumers, get, order, put, shards, streams, subscribe, tags};
+use super::{account, adjust, consumers, get, held, order, put, shards, streams, subscribe, tags};
+use crate::checks::{self, Work};
 use crate::collect::budget::{Budget, Share};
 use crate::counts::micros;
 use crate::firehose::{self, Firehose};
@@ -44,8 +45,11 @@ const CONNECTIONS_MAX: usize = 12_000;
 /// Bytes of one body: ten mebibytes of records in base64, their keys, and the JSON around 500 of them.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A body is held as it came and once more as records.
-const WEIGHT: usize = 2;
+/// Records of Firehose are held as they came, once more decoded, and twice more as a batch while they are appended.
+const FIREHOSE_WEIGHT: usize = 4;
+
+/// How much of a body that was promised is held ahead of what came, at most: the rest may never come.
+const AHEAD: usize = 8;
 
 /// Bodies up to this size are taken without asking: all but those with records.
 const FREE_BYTES: usize = 16 * 1024;
@@ -353,6 +357,9 @@ impl Counter {
         let operation = match (&call.wanted, &self.firehose) {
             (Wanted::Kinesis(operation), _) => *operation,
             (Wanted::Firehose(name), Some(firehose)) => {
+                if body.len() > FREE_BYTES && !share.grow_to(FIREHOSE_WEIGHT * body.len()) {
+                    return Err(in_form(Fault::busy()));
+                }
                 let output = firehose.perform(name, protocol, &body).await.map_err(in_form)?;
                 return Ok(answer(protocol, Some(output)));
             }
@@ -396,17 +403,19 @@ async fn read(parts: &Parts, body: &mut Body, share: &mut Share) -> Result<Bytes
             if bytes > BODY_BYTES_MAX {
                 return Err(too_large());
             }
-            if bytes > FREE_BYTES && !share.grow_to(WEIGHT * bytes) {
+            // Most bodies come in one piece, which is then used as it is.
+            let alone = first.is_none() && whole.is_empty();
+            let room = if alone { bytes } else { room_for(bytes, whole.capacity(), promised) };
+            // Held as it came, and once more: as what it was before it grew, or as the records in it.
+            if bytes > FREE_BYTES && !share.grow_to(room + bytes) {
                 return Err(Fault::busy());
             }
-            // Most bodies come in one piece, which is then used as it is.
-            if first.is_none() && whole.is_empty() {
+            if alone {
                 first = Some(data);
                 continue;
             }
-            // What is promised is held ahead only as far as some of it came: the rest may never.
+            whole.reserve_exact(room - whole.len());
             if let Some(first) = first.take() {
-                whole.reserve(promised.unwrap_or(bytes).min(8 * bytes));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&data);
@@ -418,6 +427,17 @@ async fn read(parts: &Parts, body: &mut Body, share: &mut Share) -> Result<Bytes
         Fault::new("RequestTimeoutException", text).with_status(StatusCode::REQUEST_TIMEOUT)
     };
     tokio::time::timeout(BODY_TIME, reading).await.map_err(late)?
+}
+
+/// How large the buffer of a body is made of which `bytes` came and which has `capacity` now.
+fn room_for(bytes: usize, capacity: usize, promised: Option<usize>) -> usize {
+    if bytes <= capacity {
+        return capacity;
+    }
+    // What is promised is not yet there. Without a promise that holds: twice as much, so that little is copied.
+    let promised = promised.filter(|promised| *promised >= bytes);
+    let wanted = promised.map_or(2 * bytes, |promised| promised.min(AHEAD * bytes));
+    wanted.clamp(bytes, BODY_BYTES_MAX)
 }
 
 /// One request that may be carried out.
@@ -498,7 +518,11 @@ impl Asked<'_> {
         O: Serialize + Send + 'static,
     {
         let protocol = self.protocol;
-        self.beside(move |desk, input| run(desk, input).map(|output| Reply::Output(encode(protocol, &output)))).await
+        let run = move |desk: &Desk, input| {
+            let output = encode(protocol, &run(desk, input)?);
+            held::admit(&desk.budget, output).map(Reply::Output)
+        };
+        self.beside(Work::Change, run).await
     }
 
     /// An operation without one.
@@ -506,11 +530,12 @@ impl Asked<'_> {
     where
         I: DeserializeOwned + Send + 'static,
     {
-        self.beside(move |desk, input| run(desk, input).map(|()| Reply::Nothing)).await
+        self.beside(Work::Change, move |desk, input| run(desk, input).map(|()| Reply::Nothing)).await
     }
 
     async fn beside<I>(
         self,
+        work: Work,
         run: impl FnOnce(&Desk, I) -> Result<Reply, Fault> + Send + 'static,
     ) -> Result<Reply, Fault>
     where
@@ -518,7 +543,7 @@ impl Asked<'_> {
     {
         let input: I = decode(self.protocol, &self.body)?;
         let desk = self.desk.clone();
-        let ran = tokio::task::spawn_blocking(move || run(&desk, input)).await;
+        let ran = checks::run(work, move || run(&desk, input)).await;
         ran.unwrap_or_else(|error| {
             tracing::error!(%error, "an operation of the Kinesis door panicked");
             Err(Fault::internal("Internal service failure."))
@@ -529,25 +554,46 @@ impl Asked<'_> {
         let input = decode(self.protocol, &self.body)?;
         drop(self.body);
         let output = put::put_records(self.desk, input).await?;
-        drop(self.share);
-        Ok(Reply::Output(encode(self.protocol, &output)))
+        let output = encode(self.protocol, &output);
+        Ok(Reply::Output(held::hold(&self.desk.budget, output, self.share)))
     }
 
     async fn put_record(self) -> Result<Reply, Fault> {
         let input = decode(self.protocol, &self.body)?;
         drop(self.body);
         let output = put::put_record(self.desk, input).await?;
-        drop(self.share);
         Ok(Reply::Output(encode(self.protocol, &output)))
     }
 
     async fn get_records(self) -> Result<Reply, Fault> {
-        let (protocol, mut share) = (self.protocol, self.desk.budget.share());
-        self.beside(move |desk, input| get::records(desk, protocol, input, &mut share).map(Reply::Output)).await
+        let (protocol, share) = (self.protocol, self.desk.budget.share());
+        let run = move |desk: &Desk, input| get::records(desk, protocol, input, share).map(Reply::Output);
+        self.beside(Work::Read, run).await
     }
 
     async fn subscribe(self) -> Result<Reply, Fault> {
         let input = decode(self.protocol, &self.body)?;
         subscribe::subscribe(self.desk, self.protocol, input).await.map(Reply::Whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_never_held_far_ahead_of_what_came() {
+        for promised in [None, Some(0), Some(100), Some(5_000_000), Some(BODY_BYTES_MAX)] {
+            let (mut bytes, mut capacity, mut grown) = (0, 0, 0);
+            while bytes < BODY_BYTES_MAX {
+                bytes = (bytes + 16_384).min(BODY_BYTES_MAX);
+                let room = room_for(bytes, capacity, promised);
+                assert!((bytes..=BODY_BYTES_MAX).contains(&room) && room >= capacity);
+                assert!(room == capacity || room <= AHEAD * bytes);
+                grown += usize::from(room > capacity);
+                capacity = room;
+            }
+            assert!(grown < 12, "{grown} times");
+        }
     }
 }

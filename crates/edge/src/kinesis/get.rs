@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use super::constraint::{Constraints, Pattern};
 use super::desk::{Desk, check_stream, shard_name, shard_number, stream_of_arn};
 use super::fault::Fault;
+use super::held::hold;
 use super::iterator::ShardIterator;
 use super::sequence::{Origin, Sequence};
 use super::shapes::{BlobRef, ChildShard, KMS, Record};
-use super::wire::{Protocol, Timestamp, encode};
+use super::wire::{Protocol, Timestamp, encode_within};
 use crate::collect::budget::Share;
 
 /// Records of one answer, at most and by default.
@@ -32,6 +33,13 @@ const FIRST_BYTES: usize = 64 * 1024;
 
 /// Records are held as they lie in the log and once more as base64.
 const WEIGHT: usize = 3;
+
+/// Bytes around the payload of a record in an answer, and of an answer without records.
+const AROUND_RECORD: usize = 208;
+const AROUND_RECORDS: usize = 1024;
+
+/// Bytes of a record between reading and writing: its sequence number has up to 56 digits.
+const RECORD_BYTES: usize = size_of::<Record<'_>>() + 64;
 
 /// Words of `ShardIteratorType`, in the order in which the service lists them.
 pub(crate) const ITERATOR_TYPES: [&str; 5] =
@@ -196,7 +204,7 @@ pub(crate) fn records(
     desk: &Desk,
     protocol: Protocol,
     input: GetRecordsInput,
-    share: &mut Share,
+    mut share: Share,
 ) -> Result<Bytes, Fault> {
     let mut constraints = Constraints::default();
     constraints.number("limit", input.limit, 1, 10_000);
@@ -219,7 +227,10 @@ pub(crate) fn records(
     }
     let limit = input.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
     let most = Most { records: limit, bytes: ANSWER_BYTES_MAX };
-    let read = Read::from(desk, &stream, &info, place.offset, most, share)?;
+    let read = Read::from(desk, &stream, &info, place.offset, most, &mut share)?;
+    if !share.grow_to(read.weight()) {
+        return Err(Fault::busy());
+    }
     if let Some(limits) = &desk.limits {
         limits.got(Instant::now(), stream.uuid(), place.shard, read.bytes);
     }
@@ -235,7 +246,10 @@ pub(crate) fn records(
         child_shards: at_end.then(|| ChildShard::of(&stream, next.shard)),
         records: read.records(&stream, next.shard)?,
     };
-    Ok(encode(protocol, &output))
+    let answer = encode_within(protocol, &output, read.room());
+    drop(output);
+    drop(read);
+    Ok(hold(&desk.budget, answer, share))
 }
 
 /// How much is read at most.
@@ -328,6 +342,17 @@ impl Read {
             });
         }
         Ok(records)
+    }
+
+    /// Bytes of an answer with these records, in base64: about the most that it has.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.div_ceil(3) * 4 + self.count * AROUND_RECORD + AROUND_RECORDS
+    }
+
+    /// Bytes held while an answer with these records is written.
+    pub(crate) fn weight(&self) -> usize {
+        let fetched: usize = self.fetched.iter().map(Fetched::bytes).sum();
+        fetched + self.count * RECORD_BYTES + self.room()
     }
 
     /// How far behind the newest record the last one is; 0 if there is no newer one.

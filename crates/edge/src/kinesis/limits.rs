@@ -24,6 +24,9 @@ const OUT_CALLS: f64 = 5.0;
 /// Calls of `ListShards` in a second for each stream.
 const LIST_SHARDS_CALLS: f64 = 1000.0;
 
+/// Between two calls of `SubscribeToShard` of a consumer for a shard: one may come in a second.
+const SUBSCRIBE_PAUSE: Duration = Duration::from_secs(1);
+
 /// Shards whose buckets are kept. Beyond it those that have been full longest are dropped: a full bucket says nothing.
 const BUCKETS_MAX: usize = 20_000;
 
@@ -51,6 +54,15 @@ impl Bucket {
     fn admits(&mut self, cost: f64, now: Instant) -> bool {
         self.fill(now);
         self.tokens >= cost.min(self.per_second)
+    }
+
+    /// Takes one if there is one.
+    fn takes_one(&mut self, now: Instant) -> bool {
+        let admitted = self.admits(1.0, now);
+        if admitted {
+            self.take(1.0, now);
+        }
+        admitted
     }
 
     /// Takes `cost`, be there so much or not.
@@ -103,6 +115,8 @@ impl ShardBuckets {
 pub(crate) struct Limits {
     shards: Mutex<HashMap<(Uuid, ShardId), ShardBuckets>>,
     streams: Mutex<HashMap<Uuid, Bucket>>,
+    /// When each consumer subscribed last.
+    subscribers: Mutex<HashMap<(Uuid, ShardId), HashMap<String, Instant>>>,
     operations: Mutex<HashMap<Operation, Bucket>>,
 }
 
@@ -148,13 +162,24 @@ impl Limits {
 
     /// Whether another iterator of the shard may be given out.
     pub(crate) fn iterator(&self, now: Instant, stream: Uuid, shard: ShardId) -> bool {
-        self.with(now, stream, shard, |buckets| {
-            let admitted = buckets.iterators.admits(1.0, now);
-            if admitted {
-                buckets.iterators.take(1.0, now);
-            }
-            admitted
-        })
+        self.with(now, stream, shard, |buckets| buckets.iterators.takes_one(now))
+    }
+
+    /// Whether the consumer may subscribe to the shard now, be it that it is subscribed already or not.
+    pub(crate) fn subscribe(&self, now: Instant, stream: Uuid, shard: ShardId, consumer: &str) -> bool {
+        // Who may ask again says nothing, so what is kept are those that asked within the last second.
+        let recent = |asked: &Instant| now.saturating_duration_since(*asked) < SUBSCRIBE_PAUSE;
+        let mut subscribers = self.subscribers.lock();
+        if subscribers.len() >= BUCKETS_MAX {
+            subscribers.retain(|_, consumers| consumers.values().any(recent));
+        }
+        let consumers = subscribers.entry((stream, shard)).or_default();
+        consumers.retain(|_, asked| recent(asked));
+        let admitted = !consumers.contains_key(consumer);
+        if admitted {
+            consumers.insert(consumer.to_owned(), now);
+        }
+        admitted
     }
 
     /// Whether the shards of the stream may be listed now.
@@ -163,24 +188,14 @@ impl Limits {
         if streams.len() >= BUCKETS_MAX {
             streams.retain(|_, bucket| !bucket.is_full(now));
         }
-        let bucket = streams.entry(stream).or_insert_with(|| Bucket::new(LIST_SHARDS_CALLS, now));
-        let admitted = bucket.admits(1.0, now);
-        if admitted {
-            bucket.take(1.0, now);
-        }
-        admitted
+        streams.entry(stream).or_insert_with(|| Bucket::new(LIST_SHARDS_CALLS, now)).takes_one(now)
     }
 
     /// Whether the account may ask for this operation now.
     pub(crate) fn operation(&self, now: Instant, operation: Operation) -> bool {
         let Some(rate) = operation.rate() else { return true };
         let mut operations = self.operations.lock();
-        let bucket = operations.entry(operation).or_insert_with(|| Bucket::new(f64::from(rate), now));
-        let admitted = bucket.admits(1.0, now);
-        if admitted {
-            bucket.take(1.0, now);
-        }
-        admitted
+        operations.entry(operation).or_insert_with(|| Bucket::new(f64::from(rate), now)).takes_one(now)
     }
 }
 
@@ -208,6 +223,34 @@ mod tests {
         assert!(!limits.get(now + Duration::from_millis(3900), stream, shard));
         let later = now + Duration::from_millis(4100);
         assert_eq!((0..20).filter(|_| limits.get(later, stream, shard)).count(), 5, "five calls in a second");
+    }
+
+    #[test]
+    fn a_consumer_subscribes_to_a_shard_once_in_a_second() {
+        let limits = Limits::default();
+        let (stream, now) = (Uuid::nil(), Instant::now());
+        let at = |ms| now + Duration::from_millis(ms);
+        assert!(limits.subscribe(now, stream, ShardId(0), "app"));
+        assert!(limits.subscribe(now, stream, ShardId(1), "app") && limits.subscribe(now, stream, ShardId(0), "other"));
+        assert!(
+            (0..10).all(|call| !limits.subscribe(at(call * 99), stream, ShardId(0), "app")),
+            "being refused costs none"
+        );
+        assert!(limits.subscribe(at(1000), stream, ShardId(0), "app"));
+        assert!(!limits.subscribe(at(1999), stream, ShardId(0), "app"));
+        assert!(limits.subscribe(at(9000), stream, ShardId(0), "app"));
+        assert!(!limits.subscribe(at(9000), stream, ShardId(0), "app"), "nothing is saved up");
+    }
+
+    #[test]
+    fn who_may_ask_again_is_forgotten() {
+        let limits = Limits::default();
+        let now = Instant::now();
+        for shard in 0..u32::try_from(BUCKETS_MAX).expect("small") {
+            assert!(limits.subscribe(now, Uuid::nil(), ShardId(shard), "app"));
+        }
+        assert!(limits.subscribe(now + Duration::from_secs(2), Uuid::max(), ShardId(0), "app"));
+        assert_eq!(limits.subscribers.lock().len(), 1);
     }
 
     #[test]

@@ -11,14 +11,15 @@
 //! * `wire` reads and writes bodies, errors and event streams; `auth` judges signatures.
 //! * `order` is what is judged before a signature is. `operation` is the table of operations; `door` takes a request the way to one, `desk` is what all of them share.
 //! * `streams`, `shards`, `adjust`, `consumers`, `tags`, `account`: the control plane, one module for each family.
-//! * `put`, `get`, `subscribe`: the data plane. `sequence` and `iterator` are how it names places.
+//! * `put`, `get`, `subscribe`: the data plane. `sequence` and `iterator` are how it names places, `held` are answers
+//!   that are counted while they are sent.
 //! * `constraint` tells what is wrong with an input in the service's own words, `limits` are the service's limits.
 
 mod account;
 mod adjust;
 mod attributes;
 pub(crate) mod auth;
-mod constraint;
+pub(crate) mod constraint;
 mod consumers;
 mod counts;
 mod desk;
@@ -26,6 +27,7 @@ mod door;
 mod fault;
 mod follower;
 mod get;
+mod held;
 mod iterator;
 mod limits;
 mod operation;

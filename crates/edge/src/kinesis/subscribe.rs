@@ -24,7 +24,8 @@ use super::get::{ITERATOR_TYPES, Most, Position, Read};
 use super::limits::{Bucket, OUT_BYTES};
 use super::shapes::{ChildShard, Record};
 use super::subscription::{Ending, Ticket};
-use super::wire::{Protocol, Timestamp, answer, encode, event_stream};
+use super::wire::{Protocol, Timestamp, answer, encode, encode_within, event_stream};
+use crate::checks::{self, Work};
 use crate::collect::budget::Share;
 
 /// Payload bytes of one event: enough to amortise its cost, little enough to hold for each subscriber.
@@ -110,7 +111,7 @@ pub(crate) async fn subscribe(
     input: SubscribeToShardInput,
 ) -> Result<Response<Body>, Fault> {
     let checking = desk.clone();
-    let begun = tokio::task::spawn_blocking(move || begin(checking, protocol, input)).await;
+    let begun = checks::run(Work::Read, move || begin(checking, protocol, input)).await;
     let subscription = begun.map_err(|_| Fault::internal("Internal service failure."))??;
     let frames = futures::stream::unfold(subscription, |mut subscription| async move {
         let frame = subscription.frame().await?;
@@ -149,9 +150,19 @@ fn begin(desk: Arc<Desk>, protocol: Protocol, input: SubscribeToShardInput) -> R
         doing: "SubscribeToShard",
     };
     let next = position.find(&desk, &stream, &info)?;
+    let now = Instant::now();
+    if let Some(limits) = &desk.limits
+        && !limits.subscribe(now, stream.uuid(), shard, &consumer)
+    {
+        let (account, shard) = (&desk.account.id, shard_name(shard));
+        let text = format!(
+            "Rate exceeded for SubscribeToShard of consumer {consumer} to shard {shard} in stream {} under account {account}.",
+            stream.name()
+        );
+        return Err(Fault::limit(text));
+    }
     Desk::dry(input.dry_run)?;
     let topology = stream.topology();
-    let now = Instant::now();
     let begun = desk.subscriptions.begin(now, stream.uuid(), &consumer, shard, desk.pace.hold, &desk.counts);
     let (ticket, ended) = begun.ok_or_else(|| {
         Fault::in_use(format!(
@@ -287,10 +298,14 @@ impl Subscription {
         let (desk, stream, shard, next) = (self.desk.clone(), self.stream.clone(), self.shard, self.next);
         let (protocol, mut share) = (self.protocol, self.desk.budget.share());
         let follower = self.follower.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = checks::run(Work::Read, move || {
             let Some(info) = stream.shard_info(shard) else { return Ok(None) };
             let most = Most { records: EVENT_RECORDS_MAX, bytes: EVENT_BYTES };
             let read = Read::from(&desk, &stream, &info, next, most, &mut share)?;
+            // The event is written once more as a frame.
+            if !share.grow_to(read.weight() + read.room()) {
+                return Err(Fault::busy());
+            }
             let millis_behind_latest = read.behind_ms(&desk, &stream, shard);
             follower.reached(read.next(), millis_behind_latest);
             let records = read.records(&stream, shard)?;
@@ -303,7 +318,8 @@ impl Subscription {
                 child_shards: None,
                 records,
             };
-            let frame = event_stream::event("SubscribeToShardEvent", protocol, &encode(protocol, &event));
+            let event = encode_within(protocol, &event, read.room());
+            let frame = event_stream::event("SubscribeToShardEvent", protocol, &event);
             let (next, count, bytes) = (read.next(), read.count(), read.bytes());
             Ok::<_, Fault>(Some((Some((frame, last)), next, count, bytes, share)))
         });

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::*;
+use crate::kinesis::settings::KinesisLimits;
 
 /// A subscription as a client sees it.
 struct Pushed {
@@ -227,6 +228,34 @@ async fn a_second_subscription_is_refused_and_a_later_one_takes_over() {
         ("exception", "ResourceInUseException")
     );
     assert!(first.next().await.is_none());
+    house.close().await;
+}
+
+#[tokio::test]
+async fn with_the_limits_of_the_service_a_consumer_subscribes_to_a_shard_once_in_a_second() {
+    let pace = Pace { hold: Duration::from_secs(60), ..Pace::default() };
+    let settings = KinesisSettings { limits: KinesisLimits::Aws, ..KinesisSettings::default() };
+    let house = House::with(settings, &[], pace).await;
+    house.create("clicks", 2).await;
+    let consumer = house.register("clicks", "app").await;
+    let latest = json!({ "Type": "LATEST" });
+    let begun = Instant::now();
+    let _first = house.subscribe(&consumer, "0", latest.clone()).await;
+    let _other = house.subscribe(&consumer, "1", latest.clone()).await;
+    // Asked without a pause: too often for a second, and then too soon for another subscription.
+    let input = json!({ "ConsumerARN": consumer, "ShardId": "0", "StartingPosition": latest });
+    let mut limited = 0;
+    loop {
+        let (code, message) = house.fail("SubscribeToShard", input.clone()).await;
+        match code.as_str() {
+            "LimitExceededException" => assert!(message.contains("Rate exceeded for SubscribeToShard"), "{message}"),
+            "ResourceInUseException" => break,
+            other => panic!("{other}: {message}"),
+        }
+        limited += 1;
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(1) && limited > 0, "{limited} in {:?}", begun.elapsed());
+    assert_eq!(house.fail("SubscribeToShard", input).await.0, "LimitExceededException");
     house.close().await;
 }
 

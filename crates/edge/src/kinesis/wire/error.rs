@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Protocol, Unreadable, cbor, json};
+use super::{Protocol, ROOM, Unreadable, cbor, json};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
@@ -86,8 +86,8 @@ impl ServiceError {
     /// The body of this error, also of an exception frame of an event stream.
     pub(crate) fn body(&self, protocol: Protocol) -> Vec<u8> {
         match protocol {
-            Protocol::Json => json::encode(&self.told()),
-            Protocol::Cbor => cbor::encode(&self.told()),
+            Protocol::Json => json::encode(&self.told(), ROOM),
+            Protocol::Cbor => cbor::encode(&self.told(), ROOM),
         }
     }
 
@@ -105,7 +105,7 @@ impl ServiceError {
                 let code = format!("com.amazon.coral.service#{}", self.code);
                 let output = Told { code: &code, message: self.message.as_deref(), capital: None };
                 let status = if self.code == "UnknownOperationException" { StatusCode::NOT_FOUND } else { self.status };
-                (status, Some("application/json"), json::encode(&Legacy { output, version: "1.0" }))
+                (status, Some("application/json"), json::encode(&Legacy { output, version: "1.0" }, ROOM))
             }
             Form::Plain => (self.plain_status(), None, self.plain().into_bytes()),
         };

@@ -25,8 +25,8 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> 
     })
 }
 
-pub(super) fn encode<T: Serialize + ?Sized>(output: &T) -> Vec<u8> {
-    let mut body = Vec::with_capacity(256);
+pub(super) fn encode<T: Serialize + ?Sized>(output: &T, room: usize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(room);
     let mut writer = serde_json::Serializer::with_formatter(&mut body, WithBase64);
     output.serialize(&mut writer).expect("writing to memory cannot fail, and no output has keys other than text");
     body

@@ -85,13 +85,25 @@ pub(crate) fn decode<T: DeserializeOwned>(protocol: Protocol, body: &[u8]) -> Re
     .map_err(ServiceError::serialization)
 }
 
+/// Room for most outputs: a few names and numbers.
+const ROOM: usize = 256;
+
 /// Writes the output of an operation.
 pub(crate) fn encode<T: Serialize + ?Sized>(protocol: Protocol, output: &T) -> Bytes {
-    match protocol {
-        Protocol::Json => json::encode(output),
-        Protocol::Cbor => cbor::encode(output),
+    encode_within(protocol, output, ROOM)
+}
+
+/// Likewise of one that is known to have about `room` bytes, which saves copying it while it grows.
+pub(crate) fn encode_within<T: Serialize + ?Sized>(protocol: Protocol, output: &T, room: usize) -> Bytes {
+    let mut body = match protocol {
+        Protocol::Json => json::encode(output, room),
+        Protocol::Cbor => cbor::encode(output, room),
+    };
+    // What is counted is what is there, and answers may wait for their clients.
+    if body.capacity() > body.len() + body.len() / 4 + ROOM {
+        body.shrink_to_fit();
     }
-    .into()
+    body.into()
 }
 
 /// The answer of an operation that went well; `None` is the empty body of operations without output.

@@ -24,8 +24,8 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> 
     })
 }
 
-pub(super) fn encode<T: Serialize + ?Sized>(output: &T) -> Vec<u8> {
-    let mut writer = Writer::default();
+pub(super) fn encode<T: Serialize + ?Sized>(output: &T, room: usize) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(room);
     output.serialize(&mut writer).expect("writing to memory cannot fail");
     writer.finish()
 }

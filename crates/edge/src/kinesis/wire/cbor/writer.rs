@@ -28,12 +28,16 @@ impl Error for WriteError {
 }
 
 /// A body being written.
-#[derive(Default)]
 pub(super) struct Writer {
     body: Vec<u8>,
 }
 
 impl Writer {
+    /// With room for so many bytes.
+    pub(super) fn with_capacity(room: usize) -> Self {
+        Self { body: Vec::with_capacity(room) }
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         self.body
     }
