@@ -28,6 +28,9 @@ impl Header {
     pub const FIELDS: &'static str = "fields";
     /// The id of the request or event, chosen by the door: the name of its receipt.
     pub const ID: &'static str = "id";
+    /// On the first record of each part of a Firehose delivery: which delivery it is of, and how many of its records are
+    /// on disk once this part is. Written and read by the door that takes deliveries, of no meaning to anybody else.
+    pub const DELIVERY: &'static str = "delivery";
     /// Present (value `"1"`) on records that the demo's simulated shoppers caused.
     pub const SIMULATED: &'static str = "simulated";
 }

@@ -8,7 +8,7 @@ use base::{Clock, Millis};
 use http::Request;
 use serde::{Deserialize, Serialize};
 
-use crate::firehose::body::{Records, parse};
+use crate::firehose::body::{Records, parse, room_for};
 use crate::kinesis::auth::{AccessKeys, Verifier};
 use crate::kinesis::wire::{Blob, Protocol, Timestamp, decode, encode};
 
@@ -105,8 +105,10 @@ pub fn firehose_delivery(body: &[u8]) {
         }
         assert_eq!(seen, records.len());
     };
+    assert!(records.room() <= room_for(body.len()), "no more memory than was reserved");
     parts(&records);
-    let lines = records.lines();
+    let lines = records.lines(records.lines_most());
+    assert!(lines.len() <= records.lines_most());
     parts(&lines);
     assert!(lines.range(0..lines.len()).all(|line| !line.is_empty() && !line.contains(&b'\n')));
 }

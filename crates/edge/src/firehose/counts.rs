@@ -14,6 +14,11 @@ pub struct FirehoseCounts {
     pub(super) bytes: Counter,
     pub(super) failed_records: Counter,
     pub(super) repeated_records: Counter,
+    pub(super) doubtful_deliveries: Counter,
+    pub(super) recalled_deliveries: Counter,
+    pub(super) recall_bytes: Counter,
+    pub(super) recalls_cut: Counter,
+    pub(super) recall_failures: Counter,
 }
 
 impl FirehoseCounts {
@@ -35,6 +40,18 @@ impl FirehoseCounts {
         self.repeated_records.get()
     }
 
+    /// Deliveries stored before this process began that are known again.
+    #[must_use]
+    pub fn recalled_deliveries(&self) -> u64 {
+        self.recalled_deliveries.get()
+    }
+
+    /// Searches for such deliveries that a limit ended.
+    #[must_use]
+    pub fn recalls_cut(&self) -> u64 {
+        self.recalls_cut.get()
+    }
+
     /// Deliveries to the HTTP endpoint that were refused.
     #[must_use]
     pub fn refused_deliveries(&self) -> u64 {
@@ -54,6 +71,11 @@ impl Measured for FirehoseCounts {
             ("riverrun_edge_firehose_record_bytes_total", &self.bytes),
             ("riverrun_edge_firehose_failed_records_total", &self.failed_records),
             ("riverrun_edge_firehose_repeated_records_total", &self.repeated_records),
+            ("riverrun_edge_firehose_doubtful_deliveries_total", &self.doubtful_deliveries),
+            ("riverrun_edge_firehose_recalled_deliveries_total", &self.recalled_deliveries),
+            ("riverrun_edge_firehose_recall_bytes_total", &self.recall_bytes),
+            ("riverrun_edge_firehose_recalls_cut_total", &self.recalls_cut),
+            ("riverrun_edge_firehose_recall_failures_total", &self.recall_failures),
         ] {
             samples.push(Sample::new(name, &[], count.get()));
         }

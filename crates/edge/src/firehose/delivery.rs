@@ -17,12 +17,13 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use stream::Stream;
-use xxhash_rust::xxh3::Xxh3;
 
-use super::body::{Delivery, Records, parse};
-use super::recent::Key;
+use super::body::{Delivery, LINES_MAX, Records, parse, room_for};
+use super::mark::{Key, Mark, Origin};
+use super::recent::Unclaimed;
 use super::store::store;
 use super::{DeliveryAccess, Firehose};
+use crate::checks::{self, Work};
 use crate::collect::body::{self, BodyLimits, Packing};
 use crate::collect::budget::Share;
 use crate::collect::field_numbers;
@@ -43,10 +44,6 @@ const BODY_BYTES_MAX: usize = 96 * 1024 * 1024;
 
 /// Time for a body to arrive: a delivery may take three minutes in all.
 const BODY_TIME: Duration = Duration::from_secs(120);
-
-/// Records and bytes of one append: large enough to be worth a sync, small enough to be built in a few milliseconds.
-const CHUNK_RECORDS_MAX: usize = 20_000;
-const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Characters of an error's text, as published.
 const MESSAGE_CHARS_MAX: usize = 8192;
@@ -234,11 +231,14 @@ impl Firehose {
         let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, inflated_bytes_max: BODY_BYTES_MAX, time: BODY_TIME };
         let mut share = self.budget.share();
         let packed = body::read(body, &head.headers, &limits, &mut share).await?;
-        let source = text(&head.headers, SOURCE_ARN).unwrap_or_default();
-        let expected = request_id.clone();
-        let lines = target.kind.is_some();
-        let check = move || check(packed, packing, &limits, share, &expected, &source, lines);
-        let checked = tokio::task::spawn_blocking(check).await.map_err(|error| {
+        let claimed = Claimed {
+            stream: target.stream.uuid(),
+            source: text(&head.headers, SOURCE_ARN).unwrap_or_default(),
+            request_id: request_id.clone(),
+            lines: target.kind.is_some(),
+        };
+        let check = move || check(packed, packing, &limits, share, &claimed);
+        let checked = checks::run(Work::Check, check).await.map_err(|error| {
             tracing::error!(%error, "reading a delivery failed");
             refused(StatusCode::INTERNAL_SERVER_ERROR, "reading the delivery failed")
         })??;
@@ -253,10 +253,17 @@ impl Firehose {
     }
 
     async fn put(&self, target: &Target, checked: &Checked) -> Result<(), Refused> {
-        let Some((claim, already)) = self.recent.claim(checked.key) else {
-            let text = "the same delivery is being stored at this moment: send it again later";
-            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, text));
-        };
+        self.recall(&target.stream).await;
+        let (claim, already) = self.recent.claim(checked.key).map_err(|why| {
+            let text = match why {
+                Unclaimed::Busy => "the same delivery is being stored at this moment: send it again later",
+                Unclaimed::Doubtful => {
+                    "the disk failed while this delivery was being stored, and only a restart of this server finds out \
+                     what is on it: check the disk, restart the server, and send the delivery again"
+                }
+            };
+            refused(StatusCode::SERVICE_UNAVAILABLE, text)
+        })?;
         let records = &checked.records;
         let mut from = usize::try_from(already).unwrap_or(usize::MAX).min(records.len());
         if from > 0 {
@@ -271,8 +278,17 @@ impl Firehose {
             }
         }
         while from < records.len() {
-            let to = records.chunk_end(from, CHUNK_RECORDS_MAX, CHUNK_BYTES_MAX);
-            if let Err(error) = store(&target.stream, records.range(from..to), &headers, self.clock.now()).await {
+            let to = records.chunk_end(from, self.parts.records_max, self.parts.bytes_max);
+            let reached = u32::try_from(to).unwrap_or(u32::MAX);
+            let mark = Mark { delivery: checked.key, stored: reached }.to_string();
+            let mut first = headers.clone();
+            first.push((Header::DELIVERY.as_bytes(), mark.as_bytes()));
+            let part = records.range(from..to);
+            if let Err(error) = store(&target.stream, part.clone(), &first, &headers, self.clock.now()).await {
+                if error.is_doubtful() {
+                    claim.doubt();
+                    self.counts.doubtful_deliveries.inc();
+                }
                 self.counts.failed_records.add((records.len() - from) as u64);
                 tracing::warn!(%error, stream = target.stream.name(), "a delivery was not stored");
                 let status = StatusCode::from_u16(error.kind().http_status());
@@ -285,9 +301,9 @@ impl Firehose {
                 return Err(refused(status, format!("{from} of {total} records were stored: {error}")));
             }
             self.counts.records.add((to - from) as u64);
-            self.counts.bytes.add(records.range(from..to).map(<[u8]>::len).sum::<usize>() as u64);
+            self.counts.bytes.add(part.map(<[u8]>::len).sum::<usize>() as u64);
             from = to;
-            claim.stored(u32::try_from(from).unwrap_or(u32::MAX));
+            claim.stored(reached);
         }
         Ok(())
     }
@@ -328,22 +344,31 @@ struct Checked {
     _share: Share,
 }
 
+/// What is known of a delivery before its body.
+struct Claimed {
+    stream: uuid::Uuid,
+    source: String,
+    /// Empty if the head does not say.
+    request_id: String,
+    lines: bool,
+}
+
 fn check(
     packed: Bytes,
     packing: Packing,
     limits: &BodyLimits,
     mut share: Share,
-    expected_id: &str,
-    source: &str,
-    lines: bool,
+    claimed: &Claimed,
 ) -> Result<Checked, Refused> {
     let plain = match packing {
         Packing::None => packed,
-        Packing::Gzip => body::inflate(&packed, limits, &mut share)?,
+        Packing::Gzip => {
+            let plain = body::inflate(&packed, limits, &mut share)?;
+            drop(packed);
+            plain
+        }
     };
-    // The records, and once more if they are cut into lines, are each at most three quarters of their base64.
-    let records_max = plain.len() / 4 * 3;
-    if !share.grow_to(share.bytes().max(plain.len()) + records_max * if lines { 2 } else { 1 }) {
+    if !share.grow_to(share.bytes().max(plain.len()) + room_for(plain.len())) {
         return Err(Refusal::NoRoom.into());
     }
     let wrong = |text: String| refused(StatusCode::BAD_REQUEST, text);
@@ -354,18 +379,31 @@ fn check(
         return Err(wrong("the body has no timestamp".to_owned()));
     }
     let records = records.ok_or_else(|| wrong("the body has no records".to_owned()))?;
-    if !expected_id.is_empty() && request_id != expected_id {
+    let expected_id = &claimed.request_id;
+    if !expected_id.is_empty() && request_id != *expected_id {
         let mut text = String::from("the request ids of header and body differ");
         let shown: String = request_id.chars().take(REQUEST_ID_CHARS_MAX).collect();
         let _never_fails = write!(text, ": {expected_id:?} and {shown:?}");
         return Err(wrong(text));
     }
-    let mut key = Xxh3::new();
-    for part in [source.as_bytes(), &[0], request_id.as_bytes(), &[0], &plain] {
-        key.update(part);
+    let Claimed { stream, source, lines, .. } = claimed;
+    let key = Origin { stream: *stream, source, request_id: &request_id, lines: *lines }.key(&plain);
+    drop(plain); // before there are lines
+    let records = if *lines { cut(&records, &mut share)? } else { records };
+    Ok(Checked { request_id, key, records, _share: share })
+}
+
+/// The lines of the records, within the limits of number and memory.
+fn cut(records: &Records, share: &mut Share) -> Result<Records, Refused> {
+    let most = records.lines_most();
+    if most > LINES_MAX {
+        let text = format!("the delivery has {most} lines, at most {LINES_MAX} are taken: deliver smaller ones");
+        return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
-    let records = if lines { records.lines() } else { records };
-    Ok(Checked { request_id, key: key.digest128(), records, _share: share })
+    if !share.grow_to(records.room() + records.room_for_lines(most)) {
+        return Err(Refusal::NoRoom.into());
+    }
+    Ok(records.lines(most))
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -4,7 +4,7 @@
 //! stream delivers to an HTTP endpoint (`POST /firehose/{stream}`), so that a CDN's log can be pointed here.
 //! **Out:** records appended to streams, as they are, with a random partition key.
 //! **Holds:** the names of the delivery streams; which deliveries came lately, so that one that is sent again is not
-//! stored again.
+//! stored again, and after a restart finds them in the log.
 //! **Never:** says that a record is stored before it is on disk.
 //!
 //! A delivery stream here is a stream that tables read from, under its own name or a table's. What becomes of its
@@ -13,7 +13,9 @@
 pub(crate) mod body;
 mod counts;
 mod delivery;
+mod mark;
 mod operation;
+mod recall;
 mod recent;
 mod store;
 #[cfg(test)]
@@ -27,6 +29,7 @@ use stream::{Log, Stream};
 
 use crate::collect::Token;
 use crate::collect::budget::Budget;
+use recall::{Before, Reach};
 use recent::Recent;
 
 pub use counts::FirehoseCounts;
@@ -80,6 +83,20 @@ impl Default for FirehoseSettings {
     }
 }
 
+/// How deliveries are cut: each part is one append.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    records_max: usize,
+    bytes_max: usize,
+}
+
+impl Default for Parts {
+    /// Large enough to be worth a sync, small enough to be built in a few milliseconds.
+    fn default() -> Self {
+        Self { records_max: 20_000, bytes_max: 4 * 1024 * 1024 }
+    }
+}
+
 /// The door.
 #[derive(Debug)]
 pub struct Firehose {
@@ -90,16 +107,21 @@ pub struct Firehose {
     streams: RwLock<Vec<DeliveryStream>>,
     budget: Arc<Budget>,
     recent: Recent,
+    before: Before,
+    reach: Reach,
+    parts: Parts,
     counts: Arc<FirehoseCounts>,
 }
 
 impl Firehose {
-    /// A door to the streams of `log`.
+    /// A door to the streams of `log`. One at a time for a log: what is stored through it, only it remembers.
     #[must_use]
     pub fn new(log: Arc<Log>, clock: Arc<dyn Clock>, settings: FirehoseSettings, streams: Vec<DeliveryStream>) -> Self {
         let budget = Budget::new(settings.memory_bytes);
         let (recent, counts) = (Recent::default(), Arc::new(FirehoseCounts::default()));
-        let firehose = Self { log, clock, settings, streams: RwLock::default(), budget, recent, counts };
+        let (before, reach, parts) = (Before::of(&log), Reach::default(), Parts::default());
+        let names = RwLock::default();
+        let firehose = Self { log, clock, settings, streams: names, budget, recent, before, reach, parts, counts };
         firehose.set_streams(streams);
         firehose
     }

@@ -7,6 +7,7 @@ use stream::Stream;
 
 use super::store::{StoreError, store};
 use super::{DeliveryStream, Firehose};
+use crate::kinesis::constraint::{Constraints, Pattern};
 use crate::kinesis::wire::{Blob, Protocol, ServiceError, Timestamp, decode, encode};
 
 /// Bytes of one record, and of all records of a request, as published.
@@ -17,6 +18,13 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 const RECORDS_MAX: usize = 500;
 
 const NAME_CHARS_MAX: usize = 64;
+
+/// Records shown in the message about too many of them, and as what.
+const SHOWN_MAX: usize = 1000;
+const RECORD_SHOWN: &str = "com.amazonaws.firehose.v20150804.Record@c965e310";
+
+/// What delivery streams may be fed by. Those here are of the first kind.
+const TYPES: [&str; 4] = ["DirectPut", "KinesisStreamAsSource", "MSKAsSource", "DatabaseAsSource"];
 
 /// Names of one list, at most and by default.
 const NAMES_MAX: i32 = 10_000;
@@ -128,43 +136,20 @@ struct ListOutput {
     has_more_delivery_streams: bool,
 }
 
-/// What breaks a constraint of the model, in the service's words.
-fn broken(value: &str, at: &str, must: &str) -> ServiceError {
-    let told = format!("Value {value} at '{at}' failed to satisfy constraint: Member must {must}");
-    ServiceError::new("ValidationException", format!("1 validation error detected: {told}"))
+/// The name of a delivery stream, which must be there.
+fn check_name(constraints: &mut Constraints, name: Option<&String>, at: &str) {
+    constraints.required(at, name);
+    constraints.text(at, name, Some(Pattern::Name), 1, NAME_CHARS_MAX);
 }
 
-fn check_name(name: Option<String>, at: &str) -> Result<String, ServiceError> {
-    let name = name.ok_or_else(|| broken("null", at, "not be null"))?;
-    let shown = || format!("'{}'", name.chars().take(2 * NAME_CHARS_MAX).collect::<String>());
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) {
-        return Err(broken(&shown(), at, "satisfy regular expression pattern: [a-zA-Z0-9_.-]+"));
-    }
-    if name.len() > NAME_CHARS_MAX {
-        return Err(broken(&shown(), at, &format!("have length less than or equal to {NAME_CHARS_MAX}")));
-    }
-    Ok(name)
+fn check_data(constraints: &mut Constraints, record: &Record, at: &str) {
+    constraints.required(at, record.data.as_ref());
+    constraints.blob(at, record.data.as_ref(), 0, RECORD_BYTES_MAX);
 }
 
-fn check_data(record: &Record, at: &str) -> Result<usize, ServiceError> {
-    match &record.data {
-        None => Err(broken("null", at, "not be null")),
-        Some(data) if data.len() > RECORD_BYTES_MAX => {
-            let must = format!("have length less than or equal to {RECORD_BYTES_MAX}");
-            Err(broken("at its length", at, &must))
-        }
-        Some(data) => Ok(data.len()),
-    }
-}
-
-fn check_limit(limit: Option<i32>, default: i32) -> Result<usize, ServiceError> {
-    let limit = limit.unwrap_or(default);
-    let shown = || format!("'{limit}'");
-    match limit {
-        ..1 => Err(broken(&shown(), "limit", "have value greater than or equal to 1")),
-        1..=NAMES_MAX => Ok(usize::try_from(limit).expect("from 1")),
-        _ => Err(broken(&shown(), "limit", &format!("have value less than or equal to {NAMES_MAX}"))),
-    }
+fn check_limit(constraints: &mut Constraints, limit: Option<i32>) -> usize {
+    constraints.number("limit", limit, 1, NAMES_MAX);
+    usize::try_from(limit.unwrap_or(NAMES_DEFAULT)).unwrap_or(0)
 }
 
 impl Firehose {
@@ -213,9 +198,14 @@ impl Firehose {
     }
 
     async fn put_record(&self, input: PutRecordInput) -> Result<PutRecordOutput, ServiceError> {
-        let name = check_name(input.delivery_stream_name, "deliveryStreamName")?;
-        let record = input.record.ok_or_else(|| broken("null", "record", "not be null"))?;
-        check_data(&record, "record.data")?;
+        let mut constraints = Constraints::default();
+        check_name(&mut constraints, input.delivery_stream_name.as_ref(), "deliveryStreamName");
+        constraints.required("record", input.record.as_ref());
+        if let Some(record) = &input.record {
+            check_data(&mut constraints, record, "record.data");
+        }
+        constraints.kept()?;
+        let (name, record) = (input.delivery_stream_name.unwrap_or_default(), input.record.unwrap_or_default());
         let stream = self.named(&name)?;
         let outcome = self.store(&stream, std::slice::from_ref(&record)).await.pop().unwrap_or_default();
         match (outcome.record_id, outcome.error_code) {
@@ -233,19 +223,22 @@ impl Firehose {
     }
 
     async fn put_record_batch(&self, input: PutRecordBatchInput) -> Result<PutRecordBatchOutput, ServiceError> {
-        let name = check_name(input.delivery_stream_name, "deliveryStreamName")?;
-        let records = input.records.ok_or_else(|| broken("null", "records", "not be null"))?;
-        if records.is_empty() {
-            return Err(broken("'[]'", "records", "have length greater than or equal to 1"));
+        let mut constraints = Constraints::default();
+        check_name(&mut constraints, input.delivery_stream_name.as_ref(), "deliveryStreamName");
+        constraints.required("records", input.records.as_ref());
+        if let Some(records) = &input.records {
+            if !(1..=RECORDS_MAX).contains(&records.len()) {
+                let shown = vec![RECORD_SHOWN; records.len().min(SHOWN_MAX)].join(", ");
+                constraints.length_of(&format!("[{shown}]"), records.len(), "records", 1, RECORDS_MAX);
+            }
+            let fits = |record: &Record| record.data.as_ref().is_some_and(|data| data.len() <= RECORD_BYTES_MAX);
+            for (number, record) in (1..).zip(records).filter(|(_, record)| !fits(record)) {
+                check_data(&mut constraints, record, &format!("records.{number}.member.data"));
+            }
         }
-        if records.len() > RECORDS_MAX {
-            let must = format!("have length less than or equal to {RECORDS_MAX}");
-            return Err(broken(&format!("of {} records", records.len()), "records", &must));
-        }
-        let mut bytes = 0;
-        for (number, record) in (1..).zip(&records) {
-            bytes += check_data(record, &format!("records.{number}.member.data"))?;
-        }
+        constraints.kept()?;
+        let (name, records) = (input.delivery_stream_name.unwrap_or_default(), input.records.unwrap_or_default());
+        let bytes: usize = records.iter().map(|record| record.data.as_ref().map_or(0, |data| data.len())).sum();
         if bytes > BATCH_BYTES_MAX {
             return Err(ServiceError::new("InvalidArgumentException", "Records size exceeds 4 MB limit"));
         }
@@ -266,7 +259,7 @@ impl Firehose {
         let stored = if taken.is_empty() {
             Ok(None)
         } else {
-            store(stream, taken.iter().map(|data| &**data), &[], self.clock.now()).await.map(Some)
+            store(stream, taken.iter().map(|data| &**data), &[], &[], self.clock.now()).await.map(Some)
         };
         let mut place = 0;
         let outcomes: Vec<Outcome> = records
@@ -303,15 +296,18 @@ impl Firehose {
     }
 
     fn describe(&self, input: DescribeInput) -> Result<DescribeOutput, ServiceError> {
-        let name = check_name(input.delivery_stream_name, "deliveryStreamName")?;
-        check_limit(input.limit, NAMES_DEFAULT)?;
+        let mut constraints = Constraints::default();
+        check_name(&mut constraints, input.delivery_stream_name.as_ref(), "deliveryStreamName");
+        check_limit(&mut constraints, input.limit);
+        constraints.kept()?;
+        let name = input.delivery_stream_name.unwrap_or_default();
         let stream = self.named(&name)?;
         Ok(DescribeOutput {
             delivery_stream_description: Description {
                 delivery_stream_arn: self.arn(&name),
                 delivery_stream_name: name,
                 delivery_stream_status: "ACTIVE",
-                delivery_stream_type: "DirectPut",
+                delivery_stream_type: TYPES[0],
                 version_id: "1",
                 create_timestamp: Timestamp(stream.created()),
                 destinations: [Destination { destination_id: "destinationId-000000000001" }],
@@ -321,20 +317,16 @@ impl Firehose {
     }
 
     fn list(&self, input: ListInput) -> Result<ListOutput, ServiceError> {
-        let limit = check_limit(input.limit, NAMES_DEFAULT)?;
-        let after = match input.exclusive_start_delivery_stream_name {
-            None => String::new(),
-            name => check_name(name, "exclusiveStartDeliveryStreamName")?,
-        };
-        let other_kind = match input.delivery_stream_type.as_deref() {
-            None | Some("DirectPut") => false,
-            Some("KinesisStreamAsSource" | "MSKAsSource" | "DatabaseAsSource") => true,
-            Some(other) => {
-                let must = "satisfy enum value set: [DirectPut, KinesisStreamAsSource, MSKAsSource, DatabaseAsSource]";
-                let shown: String = other.chars().take(NAME_CHARS_MAX).collect();
-                return Err(broken(&format!("'{shown}'"), "deliveryStreamType", must));
-            }
-        };
+        let mut constraints = Constraints::default();
+        let limit = check_limit(&mut constraints, input.limit);
+        constraints.one_of("deliveryStreamType", input.delivery_stream_type.as_ref(), &TYPES);
+        let after = input.exclusive_start_delivery_stream_name;
+        if after.is_some() {
+            check_name(&mut constraints, after.as_ref(), "exclusiveStartDeliveryStreamName");
+        }
+        constraints.kept()?;
+        let after = after.unwrap_or_default();
+        let other_kind = input.delivery_stream_type.is_some_and(|kind| kind != TYPES[0]);
         let streams = self.streams.read();
         let exists = |delivery: &&DeliveryStream| !other_kind && self.log.stream(&delivery.stream).is_some();
         let mut rest = streams.iter().filter(|delivery| delivery.name > after).filter(exists);

@@ -1,3 +1,5 @@
+mod restart;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -138,7 +140,14 @@ async fn inputs_are_judged_as_published() {
     let too_large = door.refused("PutRecordBatch", put(vec![large; 5])).await;
     assert_eq!(too_large, ("InvalidArgumentException", "Records size exceeds 4 MB limit".to_owned()));
     let over = json!({ "DeliveryStreamName": "clicks", "Record": data(&"x".repeat(1_024_001)) });
-    assert!(door.refused("PutRecord", over).await.1.contains("'record.data'"));
+    let expected = "1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=1024001 cap=1024001]' at \
+                    'record.data' failed to satisfy constraint: Member must have length less than or equal to 1024000";
+    assert_eq!(door.refused("PutRecord", over).await, ("ValidationException", expected.to_owned()));
+    let bad = put(vec![data("a"), data(&"x".repeat(1_024_002)), json!({})]);
+    let expected = "2 validation errors detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=1024002 cap=1024002]' at \
+                    'records.2.member.data' failed to satisfy constraint: Member must have length less than or equal to \
+                    1024000; Value null at 'records.3.member.data' failed to satisfy constraint: Member must not be null";
+    assert_eq!(door.refused("PutRecordBatch", bad).await, ("ValidationException", expected.to_owned()));
     let unknown = json!({ "DeliveryStreamName": "other", "Record": data("a") });
     let unknown = door.refused("PutRecord", unknown).await;
     assert_eq!(
@@ -238,6 +247,8 @@ async fn log_lines_are_stored_as_the_collector_would() {
     let mut records = door.house.records("clicks");
     records.sort();
     let headers = BTreeMap::from([("fields".to_owned(), "1,2".to_owned()), ("format".to_owned(), "cdn".to_owned())]);
+    let marks: Vec<_> = records.iter_mut().filter_map(|(headers, _)| headers.remove("delivery")).collect();
+    assert_eq!(marks.len(), 1, "the first says which delivery it is of");
     let line = |text: &str| (headers.clone(), text.as_bytes().to_vec());
     assert_eq!(records, [line("1.5\t1.2.3.4"), line("2.5\t1.2.3.5"), line("3.5\t1.2.3.6")]);
     for query in ["format=xml", "fields=1,2", "format=cdn&fields=2,1", "format=json&fields=1"] {
@@ -311,6 +322,9 @@ async fn what_is_too_large_is_refused_for_good_and_holds_no_memory() {
         "{\"data\":\"\"},".repeat(500_000)
     );
     assert_eq!(door.post("/firehose/clicks", &[WITH_KEY], many).await.0, 400);
+    let lines = delivery("a", &[&"\n".repeat(4_000_000)]);
+    let (status, answer) = door.post("/firehose/clicks?format=json", &[WITH_KEY], lines).await;
+    assert_eq!((status, answer["errorMessage"].as_str().map(|text| text.contains("4000001 lines"))), (413, Some(true)));
     let small = door_with(FirehoseSettings {
         access: DeliveryAccess::Open,
         memory_bytes: 1 << 20,
