@@ -1,4 +1,5 @@
-//! Any bytes as the files of a shard: `log`, `index` and `timeindex`, each behind its length of two bytes.
+//! Any bytes as the files of a shard: `log`, `index`, `timeindex` and the snapshot of producers, each behind its length of two
+//! bytes.
 #![no_main]
 
 use std::path::Path;
@@ -27,11 +28,12 @@ fuzz_target!(|data: &[u8]| {
     let _absent = std::fs::remove_dir_all(&shard);
     std::fs::create_dir(&shard).expect("makes");
     let mut rest = data;
-    for extension in ["log", "index", "timeindex"] {
+    let of_segment = ["log", "index", "timeindex"].map(|extension| format!("{:020}.{extension}", 0));
+    for name in of_segment.into_iter().chain(["producers.snapshot".to_owned()]) {
         let Some((length, after)) = rest.split_first_chunk::<2>() else { break };
         let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
         let (bytes, after) = after.split_at(length);
-        std::fs::write(shard.join(format!("{:020}.{extension}", 0)), bytes).expect("writes");
+        std::fs::write(shard.join(name), bytes).expect("writes");
         rest = after;
     }
     let keys = Some(Keyring::new(&[7; 32]));

@@ -89,7 +89,7 @@ pub fn from_seed(seed: u64) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
     let shards = random.random_range(1..4);
     let mut steps = vec![Step { event: Event::Create("s", shards, true), fault: None }];
-    for _ in 0..random.random_range(4..18) {
+    for _ in 0..random.random_range(4..24) {
         let (event, fault) = (event(&mut random), fault(&mut random));
         // What is damaged cannot be made good again if a fault comes in between: nothing is promised then.
         let fault = fault.filter(|_| !matches!(event, Event::Spoil(..)));

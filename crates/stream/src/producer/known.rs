@@ -56,6 +56,7 @@ impl Known {
         if self.recent.len() == PRODUCER_BATCHES {
             self.recent.remove(0);
         }
+        self.recent.reserve_exact(PRODUCER_BATCHES - self.recent.len()); // many never send a second one
         self.recent.push(stored);
         (self.epoch, self.seen) = (stamp.epoch(), None);
     }

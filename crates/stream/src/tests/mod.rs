@@ -2,6 +2,7 @@
 
 mod encryption;
 mod face;
+mod kill;
 mod producers;
 mod reach;
 mod shards;

@@ -262,3 +262,46 @@ async fn a_stream_made_anew_knows_nobody_of_the_one_before() {
     assert_eq!(append(&again, stamp(1, 5, 4)).await.map_err(|error| error.kind()), Err(ErrorKind::Conflict));
     assert_eq!(append(&again, stamp(1, 4, 0)).await, Ok(0));
 }
+
+/// On real threads: every batch is sent several times at once, in order, five at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_producers_that_send_everything_several_times_at_once_are_each_stored_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, stream) = open(dir.path(), &StreamSettings { segment_bytes: 3000, ..StreamSettings::default() });
+    let tasks: Vec<_> = (0..8)
+        .map(|producer| {
+            let stream = Arc::clone(&stream);
+            tokio::spawn(async move {
+                for round in 0..20 {
+                    let firsts = (0..5).map(|batch| (round * 5 + batch) * 2);
+                    let thrice: Vec<i32> = firsts.clone().chain(firsts.clone()).chain(firsts).collect();
+                    let sent = thrice.iter().map(|first| stream.enqueue(SHARD, batch(stamp(producer, 0, *first))));
+                    let mut told = std::collections::BTreeMap::new();
+                    for (first, answer) in thrice.iter().zip(sent.collect::<Vec<_>>()) {
+                        let (offsets, _) = answer.expect("is queued").await.expect("is answered").expect("is stored");
+                        assert_eq!(
+                            *told.entry(*first).or_insert(offsets.start),
+                            offsets.start,
+                            "told otherwise before"
+                        );
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("ends");
+    }
+    let mut all = values(&stream, SHARD);
+    assert_eq!(all.len(), 8 * 200);
+    for producer in 0..8 {
+        let of_it: Vec<String> = (0..200).map(|sequence| format!("{producer}/0/{sequence}")).collect();
+        let prefix = format!("{producer}/");
+        let found: Vec<String> = all.iter().filter(|value| value.starts_with(&prefix)).cloned().collect();
+        assert_eq!(found, of_it, "in order");
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 8 * 200);
+    assert_eq!(count(&log, "riverrun_stream_repeated_batches_total"), 8 * 200);
+}
