@@ -380,7 +380,7 @@ fn an_encrypted_log_of_layout_2_opens() {
     }
 }
 
-fn open_fixture(name: &str, dir: &Path) -> (Arc<Log>, Arc<Stream>) {
+pub(super) fn open_fixture(name: &str, dir: &Path) -> (Arc<Log>, Arc<Stream>) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
     copy(&fixture, dir);
     let keys = Some(Keyring::new(&[7; 32]));
@@ -390,7 +390,7 @@ fn open_fixture(name: &str, dir: &Path) -> (Arc<Log>, Arc<Stream>) {
     (log, stream)
 }
 
-fn check_fixture_shard(stream: &Stream, number: u32) {
+pub(super) fn check_fixture_shard(stream: &Stream, number: u32) {
     let shard = ShardId(number);
     assert_eq!(stream.bounds(shard), Bounds { start: Offset::ZERO, end: Offset(40) });
     assert_eq!(stream.status(shard), Some(ShardStatus::Serving));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::{ErrorKind, Measured, Millis, Offset, ShardId, SystemClock};
 
-use super::face::SetClock;
+use super::face::{SetClock, check_fixture_shard, open_fixture};
 use crate::disk::RealDisk;
 use crate::{AppendError, Batch, BatchError, Faults, Keyring, Log, RecordRef, Stamp, Stream, StreamSettings};
 
@@ -304,4 +304,26 @@ async fn many_producers_that_send_everything_several_times_at_once_are_each_stor
     all.dedup();
     assert_eq!(all.len(), 8 * 200);
     assert_eq!(count(&log, "riverrun_stream_repeated_batches_total"), 8 * 200);
+}
+
+/// Made by the first version that remembered producers; their snapshot must be readable for ever.
+#[tokio::test]
+async fn the_producers_of_a_log_of_layout_2_are_known() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, stream) = open_fixture("layout-2-producers", dir.path());
+    assert_eq!((recovered(&log, "producers_read"), recovered(&log, "producers_spoiled")), (3, 0));
+    for shard in 0..3 {
+        check_fixture_shard(&stream, shard);
+        for first in (20..40).step_by(4) {
+            let mut builder = Batch::builder().stamp(stamp(7, 1, first));
+            for _ in 0..4 {
+                builder.push(RecordRef { value: b"the same", ..RecordRef::default() }).expect("fits");
+            }
+            let told = stream.append_timed(ShardId(shard), builder.finish()).await.expect("is stored");
+            let first = first as u64;
+            let expected = (Offset(first)..Offset(first + 4), Millis(1_700_000_000_000 + first as i64 + 3));
+            assert_eq!(told, expected, "of shard {shard}");
+        }
+    }
+    assert_eq!(stream.append(ShardId(2), batch(stamp(7, 1, 40))).await, Ok(Offset(40)..Offset(42)));
 }
