@@ -44,6 +44,8 @@ pub struct ShardModel {
     pub slow: u64,
     /// The idempotent producers that have stored something here.
     pub speakers: BTreeMap<i64, Speaker>,
+    /// One of them may have been forgotten at some time: the shard need not be sure any more who is new.
+    pub may_have_forgotten_one: bool,
 }
 
 /// One stream.
@@ -77,6 +79,7 @@ impl ShardModel {
             closed: None,
             slow: 0,
             speakers: BTreeMap::new(),
+            may_have_forgotten_one: false,
         }
     }
 

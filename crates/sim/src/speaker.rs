@@ -86,8 +86,8 @@ pub enum Expected {
 impl ShardModel {
     /// Takes up a stored batch of a producer.
     pub(crate) fn heard(&mut self, batch: Numbered, offset: u64, now: i64) {
-        let speaker = self.speakers.entry(batch.0.producer()).or_default();
-        speaker.hear(batch, offset, now);
+        self.may_have_forgotten_one |= self.may_have_forgotten(batch.0.producer(), now);
+        self.speakers.entry(batch.0.producer()).or_default().hear(batch, offset, now);
     }
 
     /// The log was opened.
@@ -128,6 +128,7 @@ impl ShardModel {
                 return Expected::Stored;
             }
             let certain = self.start == 0
+                && !self.may_have_forgotten_one
                 && self.next_starts.iter().all(|start| *start == 0)
                 && self.speakers.keys().all(|producer| !self.may_have_forgotten(*producer, now));
             return Expected::Unknown { certain };
