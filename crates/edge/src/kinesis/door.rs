@@ -5,17 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use base::{Clock, ErrorKind};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, ORIGIN};
+use http::header::{CONTENT_TYPE, HeaderMap, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stream::Log;
@@ -31,7 +30,7 @@ use super::operation::Operation as Op;
 use super::settings::{KeySource, KinesisLimits, KinesisSettings};
 use super::subscription::{Pace, Subscriptions};
 use super::wire::{Form, Protocol, answer, decode, encode};
-use super::{account, adjust, consumers, get, held, order, put, shards, streams, subscribe, tags};
+use super::{account, adjust, body, consumers, get, held, order, put, shards, streams, subscribe, tags};
 use crate::checks::{self, Work};
 use crate::collect::budget::{Budget, Share};
 use crate::counts::micros;
@@ -42,20 +41,8 @@ use crate::serve::{self, ServeLimits, Tls};
 /// Each costs about 25 KiB.
 const CONNECTIONS_MAX: usize = 12_000;
 
-/// Bytes of one body: ten mebibytes of records in base64, their keys, and the JSON around 500 of them.
-const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Records of Firehose are held as they came, once more decoded, and twice more as a batch while they are appended.
 const FIREHOSE_WEIGHT: usize = 4;
-
-/// How much of a body that was promised is held ahead of what came, at most: the rest may never come.
-const AHEAD: usize = 8;
-
-/// Bodies up to this size are taken without asking: all but those with records.
-const FREE_BYTES: usize = 16 * 1024;
-
-/// Time for a body to arrive.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The service and version in `X-Amz-Target`.
 const TARGET: &str = "Kinesis_20131202";
@@ -114,7 +101,7 @@ pub struct KinesisBeside {
 
 /// What every request needs.
 #[derive(Debug)]
-struct Counter {
+struct Reception {
     desk: Arc<Desk>,
     firehose: Option<Arc<Firehose>>,
     verifier: Verifier,
@@ -187,8 +174,8 @@ impl KinesisDoor {
             stop: stop.clone(),
         });
         let KinesisBeside { tls, firehose } = beside;
-        let counter = Counter { desk: desk.clone(), firehose, verifier: Verifier::new(keys, clock) };
-        let app = Router::new().fallback(take).with_state(Arc::new(counter));
+        let reception = Reception { desk: desk.clone(), firehose, verifier: Verifier::new(keys, clock) };
+        let app = Router::new().fallback(take).with_state(Arc::new(reception));
         let limits = ServeLimits { connections_max: CONNECTIONS_MAX, ..ServeLimits::default() };
         let counts = counts.serve.clone();
         let serving = serve::serve_secured(listener, app, limits, counts, tls, stop.clone());
@@ -229,14 +216,14 @@ enum Reply {
     Whole(Response<Body>),
 }
 
-async fn take(State(counter): State<Arc<Counter>>, request: Request<Body>) -> Response<Body> {
+async fn take(State(reception): State<Arc<Reception>>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let (parts, mut body) = request.into_parts();
-    if let Some(firehose) = counter.firehose.as_ref().filter(|_| Firehose::is_delivery(parts.uri.path())) {
+    if let Some(firehose) = reception.firehose.as_ref().filter(|_| Firehose::is_delivery(parts.uri.path())) {
         return firehose.deliver(&parts, &mut body).await;
     }
     let from_a_page = parts.headers.contains_key(ORIGIN);
-    if from_a_page && counter.verifier.is_open() {
+    if from_a_page && reception.verifier.is_open() {
         discard(&mut body).await;
         return order::no_pages().answer(Form::Plain);
     }
@@ -244,9 +231,9 @@ async fn take(State(counter): State<Arc<Counter>>, request: Request<Body>) -> Re
         return answer;
     }
     let call = Call::of(&parts);
-    let counts = &counter.desk.counts;
+    let counts = &reception.desk.counts;
     let answered = match &call {
-        Ok(call) => counter.answer(call, &parts, &mut body).await,
+        Ok(call) => reception.answer(call, &parts, &mut body).await,
         Err(refusal) => Err(refusal.clone()),
     };
     let operation = call.as_ref().ok().and_then(|call| call.wanted.operation());
@@ -340,14 +327,14 @@ async fn discard(body: &mut Body) {
     crate::collect::body::discard(body).await;
 }
 
-impl Counter {
+impl Reception {
     async fn answer(&self, call: &Call, parts: &Parts, body: &mut Body) -> Result<Response<Body>, Refusal> {
         let in_form = |fault: Fault| (fault, call.form);
         // A head that proves nothing is refused before anything large of its body is held.
         let admitted = self.verifier.admit(parts, call.wanted.service());
         let mut share = self.desk.budget.share();
         let body = match &admitted {
-            Ok(_) => read(parts, body, &mut share).await.map_err(in_form)?,
+            Ok(_) => body::read(parts, body, &mut share).await.map_err(in_form)?,
             Err(fault) => order::small(parts, body).await.ok_or_else(|| in_form(fault.clone()))?,
         };
         let protocol = order::judge(call, parts, &body, admitted.is_err())?;
@@ -357,7 +344,7 @@ impl Counter {
         let operation = match (&call.wanted, &self.firehose) {
             (Wanted::Kinesis(operation), _) => *operation,
             (Wanted::Firehose(name), Some(firehose)) => {
-                if body.len() > FREE_BYTES && !share.grow_to(FIREHOSE_WEIGHT * body.len()) {
+                if body.len() > body::FREE_BYTES && !share.grow_to(FIREHOSE_WEIGHT * body.len()) {
                     return Err(in_form(Fault::busy()));
                 }
                 let output = firehose.perform(name, protocol, &body).await.map_err(in_form)?;
@@ -381,63 +368,6 @@ impl Counter {
             Reply::Whole(response) => Ok(response),
         }
     }
-}
-
-/// Reads a whole body within its limits of bytes, time and memory.
-async fn read(parts: &Parts, body: &mut Body, share: &mut Share) -> Result<Bytes, Fault> {
-    let too_large = || {
-        let text = format!("The body has more than {BODY_BYTES_MAX} bytes. Send fewer records at once.");
-        Fault::new("RequestEntityTooLargeException", text).with_status(StatusCode::PAYLOAD_TOO_LARGE)
-    };
-    let promised = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if promised.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
-        return Err(too_large());
-    }
-    let reading = async {
-        let mut first: Option<Bytes> = None;
-        let mut whole = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Fault::silent("SerializationException"))?;
-            let Ok(data) = frame.into_data() else { continue };
-            let bytes = first.as_ref().map_or(whole.len(), Bytes::len) + data.len();
-            if bytes > BODY_BYTES_MAX {
-                return Err(too_large());
-            }
-            // Most bodies come in one piece, which is then used as it is.
-            let alone = first.is_none() && whole.is_empty();
-            let room = if alone { bytes } else { room_for(bytes, whole.capacity(), promised) };
-            // Held as it came, and once more: as what it was before it grew, or as the records in it.
-            if bytes > FREE_BYTES && !share.grow_to(room + bytes) {
-                return Err(Fault::busy());
-            }
-            if alone {
-                first = Some(data);
-                continue;
-            }
-            whole.reserve_exact(room - whole.len());
-            if let Some(first) = first.take() {
-                whole.extend_from_slice(&first);
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok(first.unwrap_or_else(|| whole.into()))
-    };
-    let late = |_| {
-        let text = format!("The body did not arrive within {} seconds.", BODY_TIME.as_secs());
-        Fault::new("RequestTimeoutException", text).with_status(StatusCode::REQUEST_TIMEOUT)
-    };
-    tokio::time::timeout(BODY_TIME, reading).await.map_err(late)?
-}
-
-/// How large the buffer of a body is made of which `bytes` came and which has `capacity` now.
-fn room_for(bytes: usize, capacity: usize, promised: Option<usize>) -> usize {
-    if bytes <= capacity {
-        return capacity;
-    }
-    // What is promised is not yet there. Without a promise that holds: twice as much, so that little is copied.
-    let promised = promised.filter(|promised| *promised >= bytes);
-    let wanted = promised.map_or(2 * bytes, |promised| promised.min(AHEAD * bytes));
-    wanted.clamp(bytes, BODY_BYTES_MAX)
 }
 
 /// One request that may be carried out.
@@ -574,26 +504,5 @@ impl Asked<'_> {
     async fn subscribe(self) -> Result<Reply, Fault> {
         let input = decode(self.protocol, &self.body)?;
         subscribe::subscribe(self.desk, self.protocol, input).await.map(Reply::Whole)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_never_held_far_ahead_of_what_came() {
-        for promised in [None, Some(0), Some(100), Some(5_000_000), Some(BODY_BYTES_MAX)] {
-            let (mut bytes, mut capacity, mut grown) = (0, 0, 0);
-            while bytes < BODY_BYTES_MAX {
-                bytes = (bytes + 16_384).min(BODY_BYTES_MAX);
-                let room = room_for(bytes, capacity, promised);
-                assert!((bytes..=BODY_BYTES_MAX).contains(&room) && room >= capacity);
-                assert!(room == capacity || room <= AHEAD * bytes);
-                grown += usize::from(room > capacity);
-                capacity = room;
-            }
-            assert!(grown < 12, "{grown} times");
-        }
     }
 }

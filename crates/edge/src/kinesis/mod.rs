@@ -9,7 +9,8 @@
 //! How the pieces hang together:
 //!
 //! * `wire` reads and writes bodies, errors and event streams; `auth` judges signatures.
-//! * `order` is what is judged before a signature is. `operation` is the table of operations; `door` takes a request the way to one, `desk` is what all of them share.
+//! * `order` is what is judged before a signature is. `operation` is the table of operations; `door` takes a request the way to
+//!   one, `body` reads what it carries, `desk` is what all of them share.
 //! * `streams`, `shards`, `adjust`, `consumers`, `tags`, `account`: the control plane, one module for each family.
 //! * `put`, `get`, `subscribe`: the data plane. `sequence` and `iterator` are how it names places, `held` are answers
 //!   that are counted while they are sent.
@@ -19,6 +20,7 @@ mod account;
 mod adjust;
 mod attributes;
 pub(crate) mod auth;
+mod body;
 pub(crate) mod constraint;
 mod consumers;
 mod counts;
