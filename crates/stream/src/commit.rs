@@ -17,8 +17,7 @@ use crate::disk::DiskFile;
 use crate::error::{AppendError, is_full};
 use crate::index::{Index, Summary};
 use crate::limit::{
-    CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE_BYTES, SHARD_QUEUE_APPENDS_MAX,
-    SHARD_QUEUE_BYTES_MAX,
+    BLANK_BYTES, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, SHARD_QUEUE_APPENDS_MAX, SHARD_QUEUE_BYTES_MAX,
 };
 use crate::recovery::leader_epoch;
 use crate::retention::Now;
@@ -104,15 +103,16 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Writer {
     last_timestamp: i64,
-    /// Bytes of the active file for which room is reserved.
-    reserved: u64,
+    /// Up to which byte the active file is blank behind what it holds: written with zeros, so that writing there
+    /// changes nothing that the file system keeps of the file.
+    blank: u64,
     /// Bytes of the active file that its saved index vouches for.
     vouched: u64,
 }
 
 impl Writer {
     pub(crate) fn new(last_timestamp: i64, vouched: u64) -> Self {
-        Self { last_timestamp, reserved: 0, vouched }
+        Self { last_timestamp, blank: 0, vouched }
     }
 }
 
@@ -291,12 +291,12 @@ impl Shard {
         });
         if let Some((file, index, base, bytes)) = active {
             if let Err(error) = file.truncate(bytes) {
-                tracing::warn!(dir = %self.dir.display(), %error, "reserved room could not be given back");
+                tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
             }
             self.save_index();
             self.save_producers();
             self.around.cache.put(self.key(base), Arc::new(OpenSegment { file, index }));
-            (writer.reserved, writer.vouched) = (0, bytes);
+            (writer.blank, writer.vouched) = (0, bytes);
         }
         self.view.write().finish();
         self.end.send_modify(|end| end.open = false);
@@ -307,16 +307,16 @@ impl Shard {
         let bytes: u64 = group.iter().map(|waiting| waiting.batch.bytes() as u64).sum();
         let (file, position, base) = self.room_for(writer, bytes, segment_bytes)?;
         let last_timestamp = self.place(group, base, writer.last_timestamp);
-        reserve(writer, &*file, position, bytes, segment_bytes);
 
         let started = Instant::now();
         let mut parts: Vec<IoSlice<'_>> = group.iter().map(|waiting| IoSlice::new(waiting.batch.as_slice())).collect();
         if let Err(error) = file.write_at(position, &mut parts) {
             // Without room, what was written goes again; only if that is certain, the shard may go on.
             let undone = is_full(&error) && file.truncate(position).and_then(|()| file.sync()).is_ok();
-            writer.reserved = 0;
+            writer.blank = 0;
             return Err(if undone { Failure::Full(error) } else { Failure::Unknown(error) });
         }
+        blank(writer, &*file, position, bytes, segment_bytes);
         let written = Instant::now();
         self.sync(&*file).map_err(Failure::Unknown)?;
         self.counts.write.record_us(micros(written - started));
@@ -367,13 +367,13 @@ impl Shard {
         if let Some(full) = view.active.replace(active) {
             view.closed.push_back(Closed::new(full.index.summary));
             if let Err(error) = full.file.truncate(full.index.summary.bytes) {
-                tracing::warn!(dir = %self.dir.display(), %error, "reserved room could not be given back");
+                tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
             }
             let key = self.key(full.index.summary.base);
             let open = OpenSegment { file: full.file, index: full.index };
             self.around.cache.put(key, Arc::new(open));
         }
-        (writer.reserved, writer.vouched) = (0, 0);
+        (writer.blank, writer.vouched) = (0, 0);
         Ok((file, base))
     }
 
@@ -486,14 +486,14 @@ impl Shard {
         let grown = {
             let view = self.view.read();
             let active = view.active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes));
-            active.filter(|(_, bytes)| *bytes > writer.vouched || writer.reserved > 0)
+            active.filter(|(_, bytes)| *bytes > writer.vouched || writer.blank > 0)
         };
         if let (true, Some((file, bytes))) = (healthy, grown) {
             if let Err(error) = file.truncate(bytes) {
-                tracing::warn!(dir = %self.dir.display(), %error, "reserved room could not be given back");
+                tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
             }
             self.save_index();
-            (writer.reserved, writer.vouched) = (0, bytes);
+            (writer.blank, writer.vouched) = (0, bytes);
         }
         if healthy {
             self.save_producers();
@@ -502,17 +502,31 @@ impl Shard {
     }
 }
 
-/// Reserves room ahead, more the larger the segment already is. Where it cannot, the write itself will tell.
-fn reserve(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, segment_bytes: u64) {
+/// Writes zeros behind the group where the room made blank before has ended, so that the one sync of this group pays for
+/// many to come: those then write only bytes, and nothing about the file. Nothing depends on it; where there is no room,
+/// what was taken is given back.
+fn blank(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, segment_bytes: u64) {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     let end = position + bytes;
-    if end <= writer.reserved {
+    if end <= writer.blank {
         return;
     }
-    let (least, most) = RESERVE_BYTES;
-    let chunk = position.clamp(least, most).min(segment_bytes.saturating_sub(end));
-    writer.reserved = end + chunk;
-    if let Err(error) = file.reserve(position, bytes + chunk) {
-        tracing::debug!(%error, "no room could be reserved");
+    let (least, most) = BLANK_BYTES;
+    // As much as there is, up to a few groups: a small shard takes little, a busy one seldom pays.
+    let wanted = (end.min(most / 4) + 4 * bytes).clamp(least, most);
+    let mut left = wanted.min(segment_bytes.saturating_sub(end)) as usize;
+    writer.blank = end + left as u64;
+    let mut parts = Vec::with_capacity(left.div_ceil(ZEROS.len()));
+    while left > 0 {
+        let part = left.min(ZEROS.len());
+        parts.push(IoSlice::new(&ZEROS[..part]));
+        left -= part;
+    }
+    if let Err(error) = file.write_at(end, &mut parts) {
+        tracing::debug!(%error, "no room could be made blank ahead");
+        writer.blank = end;
+        // Whether it goes or stays, it is blank.
+        let _given_back = file.truncate(end);
     }
 }
 

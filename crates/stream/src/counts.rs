@@ -59,6 +59,8 @@ pub(crate) struct StreamCounts {
 pub(crate) struct Recovered {
     /// Last segments that were whole.
     pub(crate) kept: Counter,
+    /// Segments with room at their end that was made blank ahead and is given back.
+    pub(crate) trimmed: Counter,
     /// Last segments with an un-synced end, which was cut.
     pub(crate) cut: Counter,
     /// Shards with damage.
@@ -89,6 +91,7 @@ impl Recovered {
     fn measure(&self, stream: &str, samples: &mut Vec<Sample>) {
         for (how, counter) in [
             ("kept", &self.kept),
+            ("trimmed", &self.trimmed),
             ("cut", &self.cut),
             ("stopped", &self.stopped),
             ("rewritten", &self.rewritten),

@@ -9,6 +9,8 @@
 //! * Behind the last whole batch, look for a whole batch whose group began **later** than the first missing offset. If
 //!   there is one, that offset was synced before: damage, stop. If there is none, it is the torn un-synced group: cut.
 //!
+//! Nothing but zeros there is room that was made blank ahead of the next groups: given back without a word.
+//!
 //! What this cannot tell: damage to the very last group, after a crash and before any later one, looks like a torn end.
 
 use std::io;
@@ -17,6 +19,9 @@ use crate::batch::{Damage, HEADER_BYTES, Header, verify_crc};
 use crate::disk::DiskFile;
 use crate::index::Index;
 use crate::scan::{Scanner, expect_offset};
+
+/// Bytes that are looked through at once behind the whole batches.
+const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// What reading the file found.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub(crate) struct Facts {
     pub(crate) vouched: u64,
     /// Why reading ended before the end of the file.
     pub(crate) damage: Option<Damage>,
+    /// From the damage on there are only zeros.
+    pub(crate) blank: bool,
     /// A batch behind the damage was written after the damaged bytes had been synced.
     pub(crate) synced_behind: bool,
     /// Where the last group begins, of which it is unknown whether it was synced.
@@ -40,6 +47,8 @@ pub(crate) struct Facts {
 pub(crate) enum Decision {
     /// All bytes are whole batches.
     Keep,
+    /// Cut the file after the whole batches: the rest is blank, written ahead of batches to come.
+    Trim,
     /// Cut the file after the whole batches: the rest was never synced, hence never acknowledged.
     Cut,
     /// Serve what is whole, take nothing more, tell everybody.
@@ -53,6 +62,7 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
     }
     match &facts.damage {
         None => Decision::Keep,
+        Some(_) if facts.blank => Decision::Trim,
         Some(damage) if facts.synced_behind => Decision::Stop(damage.clone()),
         Some(_) => Decision::Cut,
     }
@@ -62,8 +72,15 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
 pub(crate) fn examine(file: &dyn DiskFile, saved: Index, salt: u32) -> io::Result<Facts> {
     let length = file.length()?;
     let vouched = saved.summary.bytes;
-    let mut facts =
-        Facts { whole: saved, length, vouched, damage: None, synced_behind: false, last_group: vouched.min(length) };
+    let mut facts = Facts {
+        whole: saved,
+        length,
+        vouched,
+        damage: None,
+        blank: false,
+        synced_behind: false,
+        last_group: vouched.min(length),
+    };
     let mut scanner = Scanner::new(file, vouched, length);
     let mut group: Option<u64> = None;
     loop {
@@ -86,7 +103,8 @@ pub(crate) fn examine(file: &dyn DiskFile, saved: Index, salt: u32) -> io::Resul
             }
             Err(damage) => {
                 facts.damage = Some(damage);
-                facts.synced_behind = synced_behind(file, position + 1, length, expected, salt)?;
+                facts.blank = is_blank(file, position, length)?;
+                facts.synced_behind = !facts.blank && synced_behind(file, position + 1, length, expected, salt)?;
                 break;
             }
         }
@@ -104,9 +122,23 @@ fn group_start(header: &Header, salt: u32) -> Option<u64> {
     header.base_offset.checked_sub(u64::from(header.leader_epoch as u32 ^ salt))
 }
 
+/// Whether there are only zeros from byte `from` up to `to`.
+pub(crate) fn is_blank(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<bool> {
+    let mut window = Vec::new();
+    let mut at = from;
+    while at < to {
+        window.clear();
+        file.read_at(at, WINDOW_BYTES.min((to - at) as usize), &mut window)?;
+        if window.is_empty() || window.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += window.len() as u64;
+    }
+    Ok(true)
+}
+
 /// Whether any whole batch from byte `from` on was written after `expected` had been synced.
 fn synced_behind(file: &dyn DiskFile, from: u64, limit: u64, expected: u64, salt: u32) -> io::Result<bool> {
-    const WINDOW_BYTES: usize = 1024 * 1024;
     let mut window = Vec::new();
     let mut at = from;
     while at + (HEADER_BYTES as u64) <= limit {
@@ -140,7 +172,7 @@ mod tests {
     use super::*;
 
     fn facts(length: u64, vouched: u64, damage: Option<Damage>, synced_behind: bool) -> Facts {
-        Facts { whole: Index::empty(0), length, vouched, damage, synced_behind, last_group: 0 }
+        Facts { whole: Index::empty(0), length, vouched, damage, blank: false, synced_behind, last_group: 0 }
     }
 
     #[test]
@@ -149,7 +181,9 @@ mod tests {
         assert_eq!(decide(&facts(100, 0, None, false)), Decision::Keep);
         assert_eq!(decide(&facts(100, 100, None, false)), Decision::Keep);
         assert_eq!(decide(&facts(100, 50, Some(torn.clone()), false)), Decision::Cut);
-        assert_eq!(decide(&facts(100, 50, Some(torn.clone()), true)), Decision::Stop(torn));
+        assert_eq!(decide(&facts(100, 50, Some(torn.clone()), true)), Decision::Stop(torn.clone()));
+        let blank = Facts { blank: true, ..facts(100, 50, Some(torn), false) };
+        assert_eq!(decide(&blank), Decision::Trim);
         assert_eq!(
             decide(&facts(99, 100, None, false)),
             Decision::Stop(Damage::Truncated { expected: 100, found: 99 })

@@ -397,8 +397,15 @@ impl Opening<'_> {
         }
         let (index, damage) = scan::rebuild(&*file, base, length).map_err(OpenError::io("reading", &path))?;
         view.closed.push_back(Closed::new(index.summary));
+        let whole = index.summary.bytes;
         if let Some(damage) = damage {
-            return Ok(Err(damage));
+            // Room made blank ahead was given back when the next segment began; a crash may have kept that from the disk.
+            let blank = recovery::is_blank(&*file, whole, length).map_err(OpenError::io("reading", &path))?;
+            if !blank {
+                return Ok(Err(damage));
+            }
+            file.truncate(whole).map_err(OpenError::io("cutting", &path))?;
+            self.counts.recovered.trimmed.inc();
         }
         if index.summary.end != end {
             return Ok(Err(Damage::Gap { expected: index.summary.end, found: end }));
@@ -436,6 +443,10 @@ impl Opening<'_> {
                 view.closed.push_back(Closed::new(facts.whole.summary));
                 self.stop(view, base, damage);
                 return Ok(());
+            }
+            Decision::Trim => {
+                file.truncate(whole).map_err(OpenError::io("cutting", &path))?;
+                self.counts.recovered.trimmed.inc();
             }
             Decision::Cut => {
                 file.truncate(whole).map_err(OpenError::io("cutting", &path))?;

@@ -73,6 +73,7 @@ const MUST_HIT: &[&str] = &[
     "recovery: producers_rebuilt",
     "recovery: producers_spoiled",
     "recovery: kept",
+    "recovery: trimmed",
     "recovery: cut",
     "recovery: rewritten",
     "recovery: name_synced",
