@@ -4,6 +4,7 @@
 mod agent;
 mod bots;
 mod in_utc;
+mod percentile;
 mod query_param;
 mod recent;
 mod text;
@@ -69,7 +70,8 @@ pub fn all() -> Vec<ScalarUDF> {
 /// A session with all functions: the engine's, those of them that are replaced by faster ones, and ours.
 pub(crate) fn session(builder: SessionStateBuilder) -> SessionContext {
     // The first planner that knows what to do is asked; the engine's own come after.
-    let state = builder.with_expr_planners(vec![Arc::new(in_utc::Extract::new())]).with_default_features().build();
+    let builder = builder.with_expr_planners(vec![Arc::new(in_utc::Extract::new())]).with_default_features();
+    let state = builder.with_optimizer_rule(Arc::new(percentile::SharePercentiles)).build();
     let context = SessionContext::new_with_state(state);
     all().into_iter().chain(in_utc::replaced()).for_each(|function| context.register_udf(function));
     context
