@@ -23,8 +23,8 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 
-/// Measured against the system's allocator (docs/performance.md): fewer page faults under many short-lived batches. It gives
-/// freed pages back after a second. Ten seconds made the ten queries a tenth faster and a process under load twice as large.
+/// Measured against the system's allocator (docs/performance.md): fewer page faults under many short-lived batches. How
+/// long it keeps what is freed: `run::memory`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
