@@ -82,8 +82,9 @@ pub(crate) async fn read(
                 continue;
             }
             // What is promised is held ahead only as far as some of it came: the rest may never.
+            let ahead = promised.unwrap_or(0).min(8 * bytes);
+            make_room(&mut whole, bytes.max(ahead), limits.bytes_max, 0, share)?;
             if let Some(first) = first.take() {
-                whole.reserve(promised.unwrap_or(bytes).min(8 * bytes).min(limits.bytes_max));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&data);
@@ -94,6 +95,19 @@ pub(crate) async fn read(
         Ok(read) => read,
         Err(_) => Err(Refusal::TooSlow { time: limits.time }),
     }
+}
+
+/// Lets `buffer` hold `wanted` bytes without growing by itself: what it takes is in the share before it is taken, beside
+/// the `held` bytes of something else.
+fn make_room(buffer: &mut Vec<u8>, wanted: usize, most: usize, held: usize, share: &mut Share) -> Result<(), Refusal> {
+    if wanted > buffer.capacity() {
+        let capacity = wanted.max((2 * buffer.capacity()).min(most));
+        if !share.grow_to(held + capacity) {
+            return Err(Refusal::NoRoom);
+        }
+        buffer.reserve_exact(capacity - buffer.len());
+    }
+    Ok(())
 }
 
 /// Reads on and keeps nothing, within bounds. A client that is still sending when its connection closes sees a broken
@@ -118,9 +132,8 @@ pub(crate) fn inflate(packed: &[u8], limits: &BodyLimits, share: &mut Share) -> 
     let mut plain = Vec::new();
     loop {
         let step = INFLATE_STEP.min(limits.inflated_bytes_max + 1 - plain.len());
-        if !share.grow_to(packed.len() + plain.len() + step) {
-            return Err(Refusal::NoRoom);
-        }
+        let wanted = plain.len() + step;
+        make_room(&mut plain, wanted, limits.inflated_bytes_max + 1, packed.len(), share)?;
         let read = (&mut decoder).take(step as u64).read_to_end(&mut plain);
         match read {
             Ok(0) => return Ok(plain.into()),

@@ -222,7 +222,7 @@ impl Collector {
             };
             let split = split::split(&plain, shape, key.as_deref())?;
             let packed_and_plain = share.bytes().max(plain.len());
-            if !share.grow_to(packed_and_plain + split.weight()) {
+            if !share.grow_to(packed_and_plain + split.weight() + store::weight(&plain)) {
                 return Err(Refusal::NoRoom);
             }
             Ok((plain, split, share))

@@ -76,6 +76,11 @@ pub(crate) async fn store(stream: &Arc<Stream>, body: &[u8], split: &Split, kind
     stored
 }
 
+/// Bytes that storing a body holds beside the body: the batches of one chunk.
+pub(crate) fn weight(body: &[u8]) -> usize {
+    body.len().min(CHUNK_BYTES_MAX)
+}
+
 fn chunk_end(split: &Split, body: &[u8], from: usize) -> usize {
     let mut bytes = 0;
     let within = split.pieces[from..].iter().take(CHUNK_RECORDS_MAX).take_while(|piece| {
