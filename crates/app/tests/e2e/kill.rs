@@ -15,7 +15,7 @@ use crate::server::{self, Server, Starting};
 use crate::turn;
 
 /// Kills of one run, unless `RIVERRUN_KILLS` says otherwise.
-const KILLS: u32 = 30;
+const KILLS: u32 = 100;
 /// One kill in this many comes while the server still starts, in the middle of recovery.
 const KILL_WHILE_STARTING: u32 = 5;
 /// The longest that a restarted server may take to deliver what it had acknowledged before.
@@ -55,7 +55,7 @@ async fn run(kills: u32, seed: u64, plant: Option<&str>) -> Result<Verdict> {
             }
         }
         door.send_replace(Some(Doors::of(&server)?));
-        tokio::time::sleep(Duration::from_millis(random.random_range(30..900))).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(20..500))).await;
         server.kill()?;
         door.send_replace(None);
         killed += 1;

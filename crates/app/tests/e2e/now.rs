@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tokio::sync::watch;
 
-use crate::load::{self, Sent};
+use crate::load::{self, Doors, Sent};
 use crate::server::{self, Server, integer};
 use crate::turn;
 
@@ -21,7 +21,7 @@ async fn queries_during_flushes_see_every_record_exactly_once() -> Result<()> {
     server::write_file(folder.path(), &load::rooms(1, "1s"))?;
     let server = Server::serve(folder.path(), "riverrun.toml", &[])?;
 
-    let (door, at) = watch::channel(Some(server.console()));
+    let (door, at) = watch::channel(Some(Doors::of(&server)?));
     let sent = Arc::new(Sent::default());
     // One writer that waits for each answer: numbers arrive in order, so that a hole would show in the middle.
     let writers = load::start(&sent, "events", 1, 3, &at);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::kill::{self, setting};
-use crate::load::{self, Sent};
+use crate::load::{self, Doors, Sent};
 use crate::server::{self, Server, Starting};
 use crate::turn;
 
@@ -21,13 +21,8 @@ const ROUNDS: u32 = 8;
 
 /// The load's rooms with the door, and a table that shows from which shard a row came.
 fn rooms() -> String {
-    let rooms = load::rooms(2, "1s").replace("select event_time, n, seal", "select event_time, n, seal, shard");
-    format!("[kinesis]\nlisten = \"127.0.0.1:0\"\n{rooms}")
+    load::rooms(2, "1s").replace("select event_time, n, seal", "select event_time, n, seal, shard")
 }
-
-/// A signature is asked for, as every client sends one, and an open door judges only its form.
-const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/kinesis/aws4_request, \
-                         SignedHeaders=host;x-amz-date, Signature=00";
 
 /// Asks the Kinesis door; gives status and answer.
 async fn ask(server: &Server, operation: &str, input: &Value) -> Result<(u16, Value)> {
@@ -35,7 +30,7 @@ async fn ask(server: &Server, operation: &str, input: &Value) -> Result<(u16, Va
         .http()
         .post(format!("http://{}/", server.kinesis()?))
         .header("content-type", "application/x-amz-json-1.1")
-        .header("authorization", SIGNATURE)
+        .header("authorization", load::UNSIGNED)
         .header("x-amz-date", "20200101T000000Z")
         .header("x-amz-target", format!("Kinesis_20131202.{operation}"))
         .body(input.to_string());
@@ -91,7 +86,7 @@ async fn shards_split_and_merged_under_load_and_kills_lose_and_double_nothing() 
     let mut changes = 0;
     for _ in 0..rounds {
         let server = Starting::run(folder.path(), &["serve", "riverrun.toml"])?.ready()?;
-        door.send_replace(Some(server.console()));
+        door.send_replace(Some(Doors::of(&server)?));
         for _ in 0..random.random_range(1..6) {
             changes += u32::from(change(&server, &mut random).await?);
             tokio::time::sleep(Duration::from_millis(random.random_range(0..150))).await;
