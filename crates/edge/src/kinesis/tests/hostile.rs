@@ -109,6 +109,40 @@ async fn all_bodies_together_hold_no_more_than_their_share() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_takes_hold_their_share_until_their_connections_end() {
+    const RECORDS: usize = 9;
+    let settings = KinesisSettings { memory_bytes: 64 << 20, ..KinesisSettings::default() };
+    let house = House::with(settings, &[], Pace::default()).await;
+    house.create("clicks", 1).await;
+    for _ in 0..RECORDS {
+        house.put("clicks", "a", &"x".repeat(1_000_000)).await;
+    }
+    let iterator = house.iterator("clicks", "0", "TRIM_HORIZON").await;
+    let body = json!({ "ShardIterator": iterator }).to_string();
+    let head = HEAD.replace("PutRecords", "GetRecords");
+    let head =
+        format!("{head}x-amz-date: 20200101T000000Z\r\nauthorization: {OPEN}\r\ncontent-length: {}\r\n", body.len());
+    // More than connections hold by themselves: the first two stand still in the middle of their answers.
+    let mut stuck = Vec::new();
+    for number in 1..=2 {
+        let mut client = house.silent().await;
+        client.send(format!("{head}\r\n{body}")).await;
+        let counts = house.door.as_ref().expect("open").counts();
+        crate::tests::until("it was read", || counts.got_records.get() >= (number * RECORDS) as u64).await;
+        stuck.push(client);
+    }
+    let answers = 2.0 * 12_000_000.0;
+    assert!(house.held() >= answers, "{}", house.held());
+    // Who asks now gets as much as there is room for, and who takes what it gets holds nothing.
+    let output = house.get("GetRecords", json!({ "ShardIterator": iterator })).await;
+    assert!((1..=RECORDS).contains(&payloads(&output).len()));
+    assert!(house.held() >= answers, "{}", house.held());
+    drop(stuck);
+    crate::tests::until("all is given back", || house.held() < 1.0).await;
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_thousand_bodies_that_drip_keep_nobody_out() {
     let house = House::open().await;
     house.create("clicks", 1).await;
