@@ -21,12 +21,12 @@ use super::desk::{Desk, shard_name, shard_number};
 use super::fault::Fault;
 use super::follower::Follower;
 use super::get::{ITERATOR_TYPES, Most, Position, Read};
+use super::held::hold;
 use super::limits::{Bucket, OUT_BYTES};
 use super::shapes::{ChildShard, Record};
 use super::subscription::{Ending, Ticket};
 use super::wire::{Protocol, Timestamp, answer, encode, encode_within, event_stream};
 use crate::checks::{self, Work};
-use crate::collect::budget::Share;
 
 /// Payload bytes of one event: enough to amortise its cost, little enough to hold for each subscriber.
 const EVENT_BYTES: usize = 1024 * 1024;
@@ -82,8 +82,6 @@ struct Subscription {
     ended: oneshot::Receiver<Ending>,
     topology: watch::Receiver<u64>,
     bucket: Option<Bucket>,
-    /// What the last event holds, until the connection takes the next.
-    held: Option<Share>,
     phase: Phase,
     /// Tells whoever looks at the stream how far this is.
     follower: Arc<Follower>,
@@ -178,7 +176,6 @@ fn begin(desk: Arc<Desk>, protocol: Protocol, input: SubscribeToShardInput) -> R
         deadline: now + desk.pace.life,
         last: now,
         bucket: desk.limits.as_ref().map(|_| Bucket::new(OUT_BYTES, now)),
-        held: None,
         phase: Phase::Greeting,
         _ticket: ticket,
         desk,
@@ -198,7 +195,6 @@ impl Subscription {
             self.phase = Phase::Pushing;
             return Some(event_stream::initial_response(self.protocol));
         }
-        self.held = None;
         while self.phase == Phase::Pushing {
             match self.step().await {
                 Next::Frame(frame) => {
@@ -310,7 +306,7 @@ impl Subscription {
             follower.reached(read.next(), millis_behind_latest);
             let records = read.records(&stream, shard)?;
             let Some(last) = records.last().map(|record| record.sequence_number.clone()) else {
-                return Ok(Some((None, read.next(), 0, 0, share)));
+                return Ok(Some((None, read.next(), 0, 0)));
             };
             let event = SubscribeToShardEvent {
                 continuation_sequence_number: &last,
@@ -321,7 +317,8 @@ impl Subscription {
             let event = encode_within(protocol, &event, read.room());
             let frame = event_stream::event("SubscribeToShardEvent", protocol, &event);
             let (next, count, bytes) = (read.next(), read.count(), read.bytes());
-            Ok::<_, Fault>(Some((Some((frame, last)), next, count, bytes, share)))
+            let frame = hold(&desk.budget, frame, share);
+            Ok::<_, Fault>(Some((Some((frame, last)), next, count, bytes)))
         });
         match reading.await {
             Err(_) => self.told(&internal()),
@@ -334,9 +331,8 @@ impl Subscription {
                 self.told(&fault)
             }
             Ok(Ok(None)) => Next::Again,
-            Ok(Ok(Some((event, next, count, bytes, share)))) => {
+            Ok(Ok(Some((event, next, count, bytes)))) => {
                 self.next = next;
-                self.held = Some(share);
                 self.desk.counts.pushed_records.add(count as u64);
                 if let Some(bucket) = &mut self.bucket {
                     #[expect(clippy::cast_precision_loss, reason = "an event has about a mebibyte")]
