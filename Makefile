@@ -1,5 +1,6 @@
 # Everything a person types: `make demo` to see it, `make test` to trust it, `make check` before a commit,
-# `make bench` for the figures, `make soak` for the long runs, `make ui` for the pages alone.
+# `make bench` for the figures, `make soak` for the long runs, `make fuzz` for bytes that nobody thought of,
+# `make ui` for the pages alone.
 #
 # One profile (release) and one feature set for all of them: the engine is compiled once. See docs/testing.md.
 
@@ -15,7 +16,7 @@ VENV   := .cache/venv
 RIVERRUN := $(CARGO_TARGET_DIR)/release/riverrun
 DEMO_ARGS ?=
 
-.PHONY: help demo build ui tools ui-test rust-test test fmt check bench soak
+.PHONY: help demo build ui tools ui-test rust-test test fmt check bench soak fuzz
 
 help:
 	@echo 'make demo    build everything and run the demo shop (8080) with its console (7070)'
@@ -23,6 +24,7 @@ help:
 	@echo 'make check   formatting, lints, licences, unused dependencies, spelling, the direction of the rooms'
 	@echo 'make bench   measure, and write the tables of docs/performance.md'
 	@echo 'make soak    the long variants of the simulations and kill tests (SOAK_SEEDS=1000000 SOAK_KILLS=500 …)'
+	@echo 'make fuzz    throw bytes at everything that reads what anybody may send (FUZZ_SECONDS=60 FUZZ_TARGETS="segment …")'
 	@echo 'make ui      build the pages of the console alone'
 
 demo: build
@@ -68,3 +70,7 @@ soak: ui tools
 	RIVERRUN_KILLS=$${SOAK_KILLS:-500} RIVERRUN_TERMINATIONS=$${SOAK_TERMINATIONS:-50} \
 	RIVERRUN_OVERLOAD_SECONDS=$${SOAK_OVERLOAD_SECONDS:-600} \
 		cargo test --release --locked -p riverrun --test e2e -- kill:: faults:: flood:: --nocapture
+	FUZZ_SECONDS=$${SOAK_FUZZ_SECONDS:-3600} scripts/fuzz.sh
+
+fuzz:
+	@scripts/fuzz.sh
