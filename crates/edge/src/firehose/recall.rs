@@ -22,8 +22,8 @@ use crate::checks::{self, Work};
 pub(super) struct Reach {
     /// Of arrival. Senders try for at most two hours, each time for at most three minutes.
     pub(super) age: Duration,
-    /// Of the log of one stream: a second's work, and minutes of a busy stream. Answers that a restart took away are of
-    /// the last moments before it.
+    /// Of the log of one stream: less than a second's work where it is in memory, and ten at 100 MB/s. Answers that a
+    /// restart took away are of the last moments before it.
     pub(super) bytes: u64,
     /// Of searching in one stream: little of the three minutes that a sender waits for its answer.
     pub(super) time: Duration,
@@ -31,7 +31,7 @@ pub(super) struct Reach {
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { age: Duration::from_secs(7_500), bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) }
+        Self { age: Duration::from_secs(7_500), bytes: 1024 * 1024 * 1024, time: Duration::from_secs(10) }
     }
 }
 
