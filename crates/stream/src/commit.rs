@@ -17,7 +17,8 @@ use crate::disk::DiskFile;
 use crate::error::{AppendError, is_full};
 use crate::index::{Index, Summary};
 use crate::limit::{
-    BLANK_BYTES, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, SHARD_QUEUE_APPENDS_MAX, SHARD_QUEUE_BYTES_MAX,
+    BLANK_BYTES, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE_BYTES, SHARD_QUEUE_APPENDS_MAX,
+    SHARD_QUEUE_BYTES_MAX, SMALL_GROUP_BYTES,
 };
 use crate::recovery::leader_epoch;
 use crate::retention::Now;
@@ -106,13 +107,15 @@ pub(crate) struct Writer {
     /// Up to which byte the active file is blank behind what it holds: written with zeros, so that writing there
     /// changes nothing that the file system keeps of the file.
     blank: u64,
+    /// Up to which byte room is reserved.
+    reserved: u64,
     /// Bytes of the active file that its saved index vouches for.
     vouched: u64,
 }
 
 impl Writer {
     pub(crate) fn new(last_timestamp: i64, vouched: u64) -> Self {
-        Self { last_timestamp, blank: 0, vouched }
+        Self { last_timestamp, blank: 0, reserved: 0, vouched }
     }
 }
 
@@ -296,7 +299,7 @@ impl Shard {
             self.save_index();
             self.save_producers();
             self.around.cache.put(self.key(base), Arc::new(OpenSegment { file, index }));
-            (writer.blank, writer.vouched) = (0, bytes);
+            (writer.blank, writer.reserved, writer.vouched) = (0, 0, bytes);
         }
         self.view.write().finish();
         self.end.send_modify(|end| end.open = false);
@@ -313,10 +316,10 @@ impl Shard {
         if let Err(error) = file.write_at(position, &mut parts) {
             // Without room, what was written goes again; only if that is certain, the shard may go on.
             let undone = is_full(&error) && file.truncate(position).and_then(|()| file.sync()).is_ok();
-            writer.blank = 0;
+            (writer.blank, writer.reserved) = (0, 0);
             return Err(if undone { Failure::Full(error) } else { Failure::Unknown(error) });
         }
-        blank(writer, &*file, position, bytes, segment_bytes);
+        prepare(writer, &*file, position, bytes, segment_bytes);
         let written = Instant::now();
         self.sync(&*file).map_err(Failure::Unknown)?;
         self.counts.write.record_us(micros(written - started));
@@ -373,7 +376,7 @@ impl Shard {
             let open = OpenSegment { file: full.file, index: full.index };
             self.around.cache.put(key, Arc::new(open));
         }
-        (writer.blank, writer.vouched) = (0, 0);
+        (writer.blank, writer.reserved, writer.vouched) = (0, 0, 0);
         Ok((file, base))
     }
 
@@ -486,14 +489,14 @@ impl Shard {
         let grown = {
             let view = self.view.read();
             let active = view.active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes));
-            active.filter(|(_, bytes)| *bytes > writer.vouched || writer.blank > 0)
+            active.filter(|(_, bytes)| *bytes > writer.vouched || writer.blank.max(writer.reserved) > 0)
         };
         if let (true, Some((file, bytes))) = (healthy, grown) {
             if let Err(error) = file.truncate(bytes) {
                 tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
             }
             self.save_index();
-            (writer.blank, writer.vouched) = (0, bytes);
+            (writer.blank, writer.reserved, writer.vouched) = (0, 0, bytes);
         }
         if healthy {
             self.save_producers();
@@ -502,32 +505,44 @@ impl Shard {
     }
 }
 
-/// Writes zeros behind the group where the room made blank before has ended, so that the one sync of this group pays for
-/// many to come: those then write only bytes, and nothing about the file. Nothing depends on it; where there is no room,
-/// what was taken is given back.
-fn blank(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, segment_bytes: u64) {
-    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// Prepares room behind the group where what was prepared before has ended, so that the one sync of this group pays for
+/// many to come. Nothing depends on it; where there is no room, what was taken is given back.
+fn prepare(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, segment_bytes: u64) {
     let end = position + bytes;
+    let left = segment_bytes.saturating_sub(end);
+    let ahead = |(least, most): (u64, u64)| end.clamp(least, most).min(left);
     if end <= writer.blank {
         return;
     }
-    let (least, most) = BLANK_BYTES;
-    // As much as there is, up to a few groups: a small shard takes little, a busy one seldom pays.
-    let wanted = (end.min(most / 4) + 4 * bytes).clamp(least, most);
-    let mut left = wanted.min(segment_bytes.saturating_sub(end)) as usize;
-    writer.blank = end + left as u64;
+    if bytes <= SMALL_GROUP_BYTES {
+        let zeros = ahead(BLANK_BYTES);
+        writer.blank = end + zeros;
+        if let Err(error) = write_zeros(file, end, zeros) {
+            tracing::debug!(%error, "no room could be made blank ahead");
+            writer.blank = end;
+            // Whether it goes or stays, it is blank.
+            let _given_back = file.truncate(end);
+        }
+    } else if end > writer.reserved {
+        let room = ahead(RESERVE_BYTES);
+        writer.reserved = end + room;
+        if let Err(error) = file.reserve(end, room) {
+            tracing::debug!(%error, "no room could be reserved");
+        }
+    }
+}
+
+/// After it the file is `bytes` longer than `at`; they are at most [`BLANK_BYTES`].
+fn write_zeros(file: &dyn DiskFile, at: u64, bytes: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    let mut left = bytes as usize;
     let mut parts = Vec::with_capacity(left.div_ceil(ZEROS.len()));
     while left > 0 {
         let part = left.min(ZEROS.len());
         parts.push(IoSlice::new(&ZEROS[..part]));
         left -= part;
     }
-    if let Err(error) = file.write_at(end, &mut parts) {
-        tracing::debug!(%error, "no room could be made blank ahead");
-        writer.blank = end;
-        // Whether it goes or stays, it is blank.
-        let _given_back = file.truncate(end);
-    }
+    file.write_at(at, &mut parts)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -203,4 +203,8 @@ impl DiskFile for SimFile {
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.change("truncate", Change::Truncate(length as usize))
     }
+
+    fn reserve(&self, _at: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
 }

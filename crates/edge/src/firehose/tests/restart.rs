@@ -350,6 +350,10 @@ impl DiskFile for FailingFile {
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.file.truncate(length)
     }
+
+    fn reserve(&self, at: u64, bytes: u64) -> io::Result<()> {
+        self.file.reserve(at, bytes)
+    }
 }
 
 #[tokio::test]
