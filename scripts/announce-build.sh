@@ -8,5 +8,5 @@ if compgen -G "$target/release/deps/libdatafusion-*.rlib" > /dev/null; then
 else
     crates=$(grep -c '^name = ' Cargo.lock)
     echo "== building riverrun for the first time: $crates crates, DataFusion and Delta Lake among them."
-    echo "   About 40 minutes on two cores; this happens once, for the demo, the tests and the benchmarks together."
+    echo "   About 30 minutes on two cores; this happens once, for the demo, the tests and the benchmarks together."
 fi

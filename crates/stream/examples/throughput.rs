@@ -3,7 +3,7 @@
 //! `cargo run --release -p stream --example throughput -- [DIR] [SECONDS]`
 //!
 //! Prints, one line each: the disk alone (write and `fdatasync` of so many bytes, again and again, into a growing file
-//! with zeros written ahead), publishing 1 KiB records each acknowledged after its sync, with so many appenders at once,
+//! with room reserved), publishing 1 KiB records each acknowledged after its sync, with so many appenders at once,
 //! publishing in batches, catch-up reads out of the page cache, put → get latency, and a thousand shards.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -50,14 +50,13 @@ fn probe(dir: &Path, bytes: usize, time: Duration) {
     let file = RealDisk.open(&path, true).unwrap();
     let data: Vec<u8> = (0..bytes).map(|n| (n * 31 % 251) as u8).collect();
     let latency = Histogram::default();
-    let blank = vec![0; 16 << 20];
-    let (mut at, mut blank_to) = (0, 0);
+    let (mut at, mut reserved) = (0, 0);
     let started = Instant::now();
     while started.elapsed() < time {
         let begun = Instant::now();
-        while at + bytes as u64 > blank_to {
-            file.write_at(blank_to, &mut [IoSlice::new(&blank)]).unwrap();
-            blank_to += blank.len() as u64;
+        if at + bytes as u64 > reserved {
+            reserved = at + bytes as u64 + (32 << 20);
+            file.reserve(at, reserved - at).unwrap();
         }
         file.write_at(at, &mut [IoSlice::new(&data)]).unwrap();
         file.sync().unwrap();
