@@ -1,5 +1,7 @@
 //! Ctrl-C, and the start after it.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use anyhow::{Result, ensure};
 
 use crate::load;
@@ -44,6 +46,41 @@ async fn a_clean_end_leaves_everything_in_the_lake() -> Result<()> {
     let read = crate::outside::python("read_lake.py", &[&table.to_string_lossy(), "n"])?;
     ensure!(read["rows"] == 200, "the lake alone, read by others: {read}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_stream_on_demand_is_read_again_after_a_kill_and_tells_nothing_on_disk() -> Result<()> {
+    let _turn = turn::shared().await;
+    let folder = tempfile::tempdir()?;
+    let encrypted = "[encryption]\nkey_file = \"keys\"\n\n[stream.events]\nmode = \"on-demand\"\nencryption = true\n";
+    server::write_file(folder.path(), &load::rooms(4, "10m").replace("[stream.events]\n", encrypted))?;
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "8f".repeat(32))?;
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600))?;
+
+    let first = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    let body: String = (0..1_000).map(load::event).collect();
+    let (status, answer) = first.collect("events", "application/x-ndjson", body).await?;
+    ensure!(status == 200 && answer["accepted"] == 1_000, "{status}: {answer}");
+    first.kill()?;
+
+    let (mut bytes, mut segments) = (0, 0);
+    for shard in std::fs::read_dir(folder.path().join("data/stream/events"))? {
+        let shard = shard?.path();
+        for file in shard.is_dir().then(|| std::fs::read_dir(&shard)).transpose()?.into_iter().flatten() {
+            let file = file?.path();
+            let held = std::fs::read(&file)?;
+            ensure!(!held.windows(6).any(|part| part == b"\"seal\""), "{} can be read", file.display());
+            segments += u32::from(file.extension().is_some_and(|extension| extension == "log"));
+            bytes += held.len();
+        }
+    }
+    ensure!(segments > 0 && bytes > 30_000, "{bytes} bytes in {segments} segments are not what was sent");
+
+    let second = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    second.until("select count(distinct n) from events", 1_000).await?;
+    second.until("select count(*) from events", 1_000).await?;
+    second.stop()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
