@@ -1,7 +1,7 @@
 //! NATS JetStream: publishing with an inbox for the acknowledgements, and a push consumer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Redis Streams: pipelined XADD, and XREAD that waits.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;

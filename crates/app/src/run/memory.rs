@@ -23,6 +23,9 @@ const GROWN_KEEP_MS: c_long = 50;
 /// How often it is looked at. Under full load the process grows by some 30 MB meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// At every how many looks a process that has grown gives back all that is free.
+const GIVE_BACK_LOOKS: u64 = 5;
+
 /// `mi_option_purge_delay` of the allocator's header, which its Rust names leave out. In milliseconds.
 const PURGE_DELAY: mi_option_t = 15;
 
@@ -36,17 +39,24 @@ pub(super) fn watch() {
         return;
     }
     let watching = std::thread::Builder::new().name("memory".to_owned()).spawn(|| {
-        let mut grown = false;
+        let (mut grown, mut looks) = (false, 0u64);
         set_option(KEEP_MS);
         loop {
             std::thread::sleep(LOOK_EVERY);
             let Some(bytes) = resident() else { continue };
-            if bytes > GROWN_BYTES && !grown {
-                grown = true;
-                set_option(GROWN_KEEP_MS);
-                give_back();
+            if bytes > GROWN_BYTES {
+                if !grown {
+                    grown = true;
+                    set_option(GROWN_KEEP_MS);
+                }
+                // More than once: what was freed before keeps its longer time, and a thread that is giving back already
+                // lets others pass.
+                if looks.is_multiple_of(GIVE_BACK_LOOKS) {
+                    give_back();
+                }
+                looks += 1;
             } else if bytes < SMALL_BYTES && grown {
-                grown = false;
+                (grown, looks) = (false, 0);
                 set_option(KEEP_MS);
             }
         }
