@@ -11,8 +11,8 @@ use std::time::Duration;
 use libmimalloc_sys::{mi_collect, mi_option_get, mi_option_set, mi_option_t};
 
 /// Above this the process has grown, and below this it is small again. Between them nothing changes.
-const GROWN_BYTES: u64 = 576 << 20;
-const SMALL_BYTES: u64 = 448 << 20;
+const GROWN_BYTES: u64 = 512 << 20;
+const SMALL_BYTES: u64 = 384 << 20;
 
 /// How long a small process keeps freed pages: longer than the pause between two refreshes of a page of the console.
 const KEEP_MS: c_long = 10_000;
