@@ -293,16 +293,22 @@ impl Shard {
             (Arc::clone(&active.file), active.index.clone(), base, bytes)
         });
         if let Some((file, index, base, bytes)) = active {
-            if let Err(error) = file.truncate(bytes) {
-                tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
-            }
+            self.give_back(&*file, bytes);
             self.save_index();
             self.save_producers();
             self.around.cache.put(self.key(base), Arc::new(OpenSegment { file, index }));
-            (writer.blank, writer.reserved, writer.vouched) = (0, 0, bytes);
+            *writer = Writer::new(writer.last_timestamp, bytes);
         }
         self.view.write().finish();
         self.end.send_modify(|end| end.open = false);
+    }
+
+    /// Cuts off what was prepared behind the `bytes` that the file holds. What stays all the same is blank, and goes when the
+    /// log is opened.
+    fn give_back(&self, file: &dyn DiskFile, bytes: u64) {
+        if let Err(error) = file.truncate(bytes) {
+            tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
+        }
     }
 
     /// Makes the group durable and visible; returns its first offset.
@@ -369,14 +375,12 @@ impl Shard {
         let active = Active { file: Arc::clone(&file), index: Index::empty(base), seen: None };
         if let Some(full) = view.active.replace(active) {
             view.closed.push_back(Closed::new(full.index.summary));
-            if let Err(error) = full.file.truncate(full.index.summary.bytes) {
-                tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
-            }
+            self.give_back(&*full.file, full.index.summary.bytes);
             let key = self.key(full.index.summary.base);
             let open = OpenSegment { file: full.file, index: full.index };
             self.around.cache.put(key, Arc::new(open));
         }
-        (writer.blank, writer.reserved, writer.vouched) = (0, 0, 0);
+        *writer = Writer::new(writer.last_timestamp, 0);
         Ok((file, base))
     }
 
@@ -492,11 +496,9 @@ impl Shard {
             active.filter(|(_, bytes)| *bytes > writer.vouched || writer.blank.max(writer.reserved) > 0)
         };
         if let (true, Some((file, bytes))) = (healthy, grown) {
-            if let Err(error) = file.truncate(bytes) {
-                tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
-            }
+            self.give_back(&*file, bytes);
             self.save_index();
-            (writer.blank, writer.reserved, writer.vouched) = (0, 0, bytes);
+            *writer = Writer::new(writer.last_timestamp, bytes);
         }
         if healthy {
             self.save_producers();

@@ -6,3 +6,22 @@ mod kill;
 mod producers;
 mod reach;
 mod shards;
+
+use base::ShardId;
+
+use crate::Stream;
+
+/// The payloads of all records that the shard keeps.
+fn values(stream: &Stream, shard: ShardId) -> Vec<String> {
+    let mut from = stream.bounds(shard).start;
+    let mut all = Vec::new();
+    loop {
+        let fetched = stream.fetch(shard, from, 1000).expect("reads");
+        if fetched.is_empty() {
+            return all;
+        }
+        let text = |value: &[u8]| String::from_utf8(value.to_vec()).expect("text");
+        all.extend(fetched.records().map(|record| text(record.expect("whole").value)));
+        from = fetched.next();
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{ErrorKind, Measured, Millis, Offset, ShardId, SystemClock};
 
 use super::face::{SetClock, check_fixture_shard, open_fixture};
+use super::values;
 use crate::disk::RealDisk;
 use crate::{AppendError, Batch, BatchError, Faults, Keyring, Log, RecordRef, Stamp, Stream, StreamSettings};
 
@@ -40,20 +41,6 @@ async fn append(stream: &Stream, stamp: Stamp) -> Result<u64, AppendError> {
         assert_eq!(offsets.end.0, offsets.start.0 + 2);
         offsets.start.0
     })
-}
-
-fn values(stream: &Stream, shard: ShardId) -> Vec<String> {
-    let mut from = stream.bounds(shard).start;
-    let mut all = Vec::new();
-    loop {
-        let fetched = stream.fetch(shard, from, 1000).expect("reads");
-        if fetched.is_empty() {
-            return all;
-        }
-        let text = |value: &[u8]| String::from_utf8(value.to_vec()).expect("text");
-        all.extend(fetched.records().map(|record| text(record.expect("whole").value)));
-        from = fetched.next();
-    }
 }
 
 fn count(log: &Log, name: &str) -> u64 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{Clock, ErrorKind, Millis, Offset, ShardId, SystemClock};
 
 use super::face::SetClock;
+use super::values;
 use crate::{
     AppendError, Batch, Bounds, FetchError, HashRange, Log, OpenError, RecordRef, ReshardError, ShardMode, Stream,
     StreamSettings,
@@ -29,21 +30,6 @@ fn settings(shards: u32) -> StreamSettings {
 
 fn open(dir: &Path) -> Arc<Log> {
     Log::open(dir, Arc::new(SystemClock)).expect("opens")
-}
-
-fn values(stream: &Stream, shard: ShardId) -> Vec<String> {
-    let mut from = stream.bounds(shard).start;
-    let mut all = Vec::new();
-    loop {
-        let fetched = stream.fetch(shard, from, 1000).expect("reads");
-        if fetched.is_empty() {
-            return all;
-        }
-        for record in fetched.records() {
-            all.push(String::from_utf8(record.expect("whole").value.to_vec()).expect("text"));
-        }
-        from = fetched.next();
-    }
 }
 
 #[tokio::test]
