@@ -4,6 +4,7 @@
 //! **Holds:** what is composed, in the order in which it is taken down.
 //! **Never:** does a room's work. This is the only place that reads arguments, environment or settings files.
 
+mod allocator;
 mod bench;
 mod cli;
 mod client;
@@ -22,11 +23,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
-
-/// Measured against the system's allocator (docs/performance.md): fewer page faults under many short-lived batches. How
-/// long it keeps what is freed: `run::memory`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How a command ended, where it did not break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use lake::{Lake, LakeSettings, Progress, TableSpec, TailBatch};
 
 /// The allocator of the product: it is what decides how much stays resident.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Different rows made before the clock starts.
 const POOL_ROWS: usize = 400_000;

@@ -5,7 +5,6 @@ mod door;
 mod feeds;
 mod ledger;
 mod lock;
-mod memory;
 mod pipeline;
 mod process;
 mod runs;
@@ -95,7 +94,6 @@ impl Running {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let lock = DataLock::take(&settings.data)?;
         let file_size = process::prepare()?;
-        memory::watch();
         let log = open_log(&settings, &clock, plant)?;
         let lake = open_lake(&settings, &clock, plant).await?;
         let runs = runs::open(&lake).await?;
