@@ -4,7 +4,7 @@ import { flushSync } from 'svelte'
 import { type Result, timeOf } from '../result/columns'
 import { noteDrawn, pageNow } from '../live/drawn'
 import { ClockOffset } from '../live/freshness'
-import { openPageStream } from '../live/page'
+import { openPageStreamWhileSeen } from '../live/page'
 import type { Stream } from '../live/stream'
 import type { SseEvent } from '../live/sse'
 
@@ -66,7 +66,7 @@ export class Tiles {
     if (wanted.length === 0) return
     const tiles = this.all
     const url = `/api/v1/live/sql?q=${encodeURIComponent(JSON.stringify(tiles.map((tile) => tile.sql)))}`
-    this.#stream = openPageStream('dashboard', url, {
+    this.#stream = openPageStreamWhileSeen('dashboard', url, {
       onEvent: (event, at) => this.#onEvent(tiles, event, at),
       onHeard: (at) => (this.heardMs = at),
       onState: (state) => {
