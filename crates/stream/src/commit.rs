@@ -111,11 +111,13 @@ pub(crate) struct Writer {
     reserved: u64,
     /// Bytes of the active file that its saved index vouches for.
     vouched: u64,
+    /// Whether the active file was synced since it was opened: see [`Shard::settle`].
+    settled: bool,
 }
 
 impl Writer {
     pub(crate) fn new(last_timestamp: i64, vouched: u64) -> Self {
-        Self { last_timestamp, blank: 0, reserved: 0, vouched }
+        Self { last_timestamp, blank: 0, reserved: 0, vouched, settled: false }
     }
 }
 
@@ -255,8 +257,8 @@ impl Shard {
         self.end.send_modify(|end| end.open = false);
     }
 
-    /// Takes nothing more, and writes what waits. Returns where the shard ends now: everything before is durable, and
-    /// nothing will come after, unless the shard is unsealed.
+    /// Takes nothing more, and writes what waits. Returns where the shard ends now: everything before is durable, what
+    /// lies behind is blank, and nothing will come after, unless the shard is unsealed.
     pub(crate) fn seal(&self, segment_bytes: u64) -> Result<Offset, AppendError> {
         {
             let mut queue = self.queue.lock();
@@ -267,7 +269,10 @@ impl Shard {
         }
         while self.commit(segment_bytes) {}
         // A committer that had taken a group before has written it by now: each holds the writer meanwhile.
-        let _written = self.writer.lock();
+        let mut writer = self.writer.lock();
+        if let Err(error) = self.settle(&mut writer) {
+            return Err(self.poison(&error));
+        }
         match &self.queue.lock().refused {
             Some(AppendError::ShardClosed { .. }) => Ok(self.bounds().end),
             Some(refused) => Err(refused.clone()),
@@ -311,6 +316,19 @@ impl Shard {
         }
     }
 
+    /// Makes durable that nothing lies behind what the active file holds, before the file is taken for complete. An end
+    /// that was never synced may have been cut by a start that a crash ended before its own sync; the next start sees
+    /// nothing to cut, and if the power fails then, the end is there again. Behind the last group of a file that may
+    /// grow that is an end to cut once more; in a complete file it would be damage.
+    fn settle(&self, writer: &mut Writer) -> io::Result<()> {
+        let active = self.view.read().active.as_ref().map(|active| Arc::clone(&active.file));
+        if let (false, Some(file)) = (writer.settled, active) {
+            self.sync(&*file)?;
+            writer.settled = true;
+        }
+        Ok(())
+    }
+
     /// Makes the group durable and visible; returns its first offset.
     fn write_group(&self, writer: &mut Writer, group: &mut [Waiting], segment_bytes: u64) -> Result<u64, Failure> {
         let bytes: u64 = group.iter().map(|waiting| waiting.batch.bytes() as u64).sum();
@@ -328,6 +346,7 @@ impl Shard {
         prepare(writer, &*file, position, bytes, segment_bytes);
         let written = Instant::now();
         self.sync(&*file).map_err(Failure::Unknown)?;
+        writer.settled = true;
         self.counts.write.record_us(micros(written - started));
         self.counts.sync.record_us(micros(written.elapsed()));
 
@@ -368,6 +387,7 @@ impl Shard {
     /// Begins a new segment and closes the one before it.
     fn roll(&self, writer: &mut Writer) -> Result<(Arc<dyn DiskFile>, u64), Failure> {
         let base = self.view.read().end();
+        self.settle(writer).map_err(Failure::Unknown)?;
         let file = self.create_segment(base)?;
         self.save_index();
         self.save_producers();

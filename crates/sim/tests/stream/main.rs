@@ -7,6 +7,7 @@ mod day;
 mod failing;
 mod flip;
 mod full;
+mod interrupted;
 mod producers;
 mod reshard;
 mod seeds;
