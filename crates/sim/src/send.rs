@@ -137,7 +137,8 @@ impl World {
             None => stored(back - pending.len()),
         };
         let mut what = say.what;
-        if model.may_have_forgotten(say.producer, now) && pending.is_empty() {
+        let forgotten = model.may_have_forgotten(say.producer, now);
+        if forgotten && pending.is_empty() {
             what = What::NextEpoch; // the only thing that is certain, whether it is remembered or not
         }
         let count = say.records as u32;
@@ -146,6 +147,8 @@ impl World {
                 self.hits.add("producer: repeats what is not answered yet", u64::from(back < pending.len()));
                 return again(back);
             }
+            // The new epoch that is pending then was not taken: the shard is closed.
+            What::AgainToClosed(_) if forgotten => return None,
             What::AgainToClosed(back) => return stored(back),
             What::Next if !unanswered.is_empty() => {
                 self.hits.hit("producer: sends again what was never answered");

@@ -88,6 +88,18 @@ fn any_life_with_any_faults_keeps_every_promise_and_meets_every_fault() {
     }
 }
 
+/// Lives in which a long run found something broken, in the log or in the model; they are lived in every run since.
+const ONCE_BROKEN: [u64; 2] = [1_363_926, 1_660_446];
+
+#[test]
+fn lives_that_once_broke_a_promise_keep_it() {
+    for seed in ONCE_BROKEN {
+        if let Err(broken) = life::judge(seed, Faults::default(), &Hits::default()) {
+            panic!("{broken}");
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..setting("SIM_TWICE", 100) {
