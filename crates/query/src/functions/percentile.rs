@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, Float64Array, ListArray,
+};
+use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, resources_datafusion_err};
 use datafusion::functions_nested::expr_fn::array_element;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -185,7 +187,7 @@ impl AggregateUDFImpl for Percentiles {
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
         let name = format!("{}[{}]", args.name, self.name());
-        Ok(vec![Arc::new(Field::new(name, DataType::new_list(DataType::Int64, true), true))])
+        Ok(vec![Arc::new(Field::new(name, DataType::BinaryView, true))])
     }
 
     fn accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
@@ -235,10 +237,31 @@ fn percentiles(keys: &mut [i64], at: &[f64]) -> impl Iterator<Item = Option<f64>
     found.into_iter()
 }
 
-fn lists_of_keys(lists: &[Vec<i64>]) -> ArrayRef {
-    let offsets = OffsetBuffer::from_lengths(lists.iter().map(Vec::len));
-    let keys = Int64Array::from(lists.concat());
-    Arc::new(ListArray::new(Arc::new(Field::new_list_field(DataType::Int64, true)), offsets, Arc::new(keys), None))
+/// From this size on, the keys of a group are handed on where they lie; fewer are laid together, for each place costs more
+/// than its copy.
+const OWN_BLOCK_BYTES: usize = 4096;
+
+/// The keys of each group as bytes. As bytes they can be shared out and passed on without being copied, which as lists they
+/// cannot: ten million keys were copied three times on their way.
+fn states_of(groups: Vec<Vec<i64>>) -> Result<BinaryViewArray> {
+    let mut states = BinaryViewBuilder::with_capacity(groups.len());
+    for keys in groups {
+        let bytes = Buffer::from_vec(keys);
+        if bytes.len() < OWN_BLOCK_BYTES {
+            states.append_value(bytes.as_slice());
+            continue;
+        }
+        let length = i32::try_from(bytes.len()).map_err(|_| {
+            resources_datafusion_err!("A percentile of more than {} values", i32::MAX as usize / size_of::<i64>())
+        })?;
+        let block = states.append_block(bytes);
+        states.try_append_view(block, 0, length.cast_unsigned())?;
+    }
+    Ok(states.finish())
+}
+
+fn keys_in(state: &[u8]) -> impl ExactSizeIterator<Item = i64> {
+    state.as_chunks::<{ size_of::<i64>() }>().0.iter().map(|key| i64::from_ne_bytes(*key))
 }
 
 /// Values without groups.
@@ -269,14 +292,12 @@ impl Accumulator for Whole {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let list = lists_of_keys(&[std::mem::take(&mut self.keys)]);
-        Ok(vec![ScalarValue::List(Arc::new(list.as_list().clone()))])
+        let state = states_of(vec![std::mem::take(&mut self.keys)])?;
+        Ok(vec![ScalarValue::BinaryView(Some(state.value(0).to_vec()))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for list in states[0].as_list::<i32>().iter().flatten() {
-            self.keys.extend_from_slice(list.as_primitive::<Int64Type>().values());
-        }
+        states[0].as_binary_view().iter().flatten().for_each(|state| self.keys.extend(keys_in(state)));
         Ok(())
     }
 }
@@ -297,10 +318,10 @@ impl Groups {
         taken
     }
 
-    fn add(&mut self, group: usize, keys: &[i64]) {
+    fn add(&mut self, group: usize, keys: impl Iterator<Item = i64>) {
         let known = &mut self.keys[group];
         let before = known.capacity();
-        known.extend_from_slice(keys);
+        known.extend(keys);
         self.held += (known.capacity() - before) * size_of::<i64>();
     }
 }
@@ -316,13 +337,17 @@ impl GroupsAccumulator for Groups {
         self.keys.resize(total, Vec::new());
         let values = values[0].as_primitive::<Float64Type>();
         if values.null_count() == 0 && filter.is_none() {
-            for (group, value) in groups.iter().zip(values.values()) {
-                self.add(*group, &[key_of(*value)]);
+            // Rows that lie together are often of one group, an hour for example.
+            let mut rest = values.values().as_ref();
+            for run in groups.chunk_by(PartialEq::eq) {
+                let (values, after) = rest.split_at(run.len());
+                self.add(run[0], values.iter().map(|value| key_of(*value)));
+                rest = after;
             }
         } else {
             for (row, group) in groups.iter().enumerate() {
                 if counts(values, filter, row) {
-                    self.add(*group, &[key_of(values.value(row))]);
+                    self.add(*group, std::iter::once(key_of(values.value(row))));
                 }
             }
         }
@@ -338,30 +363,23 @@ impl GroupsAccumulator for Groups {
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![lists_of_keys(&self.take(emit_to))])
+        Ok(vec![Arc::new(states_of(self.take(emit_to))?)])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
         self.keys.resize(total, Vec::new());
-        let lists = states[0].as_list::<i32>();
-        let keys = lists.values().as_primitive::<Int64Type>().values();
-        for (ends, group) in lists.value_offsets().windows(2).zip(groups) {
-            self.add(*group, &keys[ends[0] as usize..ends[1] as usize]);
+        for (state, group) in states[0].as_binary_view().iter().zip(groups) {
+            state.into_iter().for_each(|state| self.add(*group, keys_in(state)));
         }
         Ok(())
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let values = values[0].as_primitive::<Float64Type>();
-        let rows = 0..values.len();
-        let offsets = OffsetBuffer::from_lengths(rows.clone().map(|row| usize::from(counts(values, filter, row))));
-        let keys: Int64Array = rows
-            .filter(|row| counts(values, filter, *row))
-            .map(|row| key_of(values.value(row)))
-            .collect::<Vec<_>>()
-            .into();
-        let field = Arc::new(Field::new_list_field(DataType::Int64, true));
-        Ok(vec![Arc::new(ListArray::new(field, offsets, Arc::new(keys), None))])
+        let state = |row: usize| {
+            if counts(values, filter, row) { key_of(values.value(row)).to_ne_bytes().to_vec() } else { Vec::new() }
+        };
+        Ok(vec![Arc::new(BinaryViewArray::from_iter_values((0..values.len()).map(state)))])
     }
 
     fn size(&self) -> usize {
