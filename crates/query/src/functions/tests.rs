@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, LargeStringArray, StringArray, StringViewArray,
-    TimestampMillisecondArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, TimeUnit, TimestampMillisecondType};
@@ -287,40 +287,52 @@ proptest! {
 #[test]
 fn the_replaced_time_functions_give_what_the_engines_own_give() {
     use datafusion::functions::datetime::{date_part, date_trunc};
-    let times: ArrayRef = Arc::new(
-        TimestampMillisecondArray::from(vec![
-            Some(1_795_342_650_123),
-            Some(-1),
-            Some(0),
-            None,
-            Some(-2_000_000_000_123),
-        ])
-        .with_timezone("UTC"),
-    );
+    let apart = TimestampMillisecondArray::from(vec![
+        Some(1_795_342_650_123),
+        Some(-1),
+        Some(0),
+        None,
+        Some(-2_000_000_000_123),
+    ]);
+    // A row every 1.3 s through the begin of all times, and back to where it began.
+    let steps = (-5_000..5_000i64).chain([-5_000]).map(|step| step * 1_300_007);
+    let in_a_row = TimestampMicrosecondArray::from_iter_values(steps.clone());
+    let of_seconds = TimestampSecondArray::from_iter_values(steps.clone());
+    let of_nanoseconds = TimestampNanosecondArray::from_iter_values(steps.map(|step| step * 999));
     let ours = super::in_utc::replaced();
-    for (function, words) in [
-        (date_trunc(), ["second", "minute", "hour", "day", "week", "month", "quarter", "year"]),
-        (date_part(), ["second", "minute", "hour", "day", "week", "month", "quarter", "year"]),
-    ] {
-        let replaced = ours.iter().find(|ours| ours.name() == function.name()).expect("replaced");
-        for word in words {
-            let word = ScalarValue::Utf8(Some(word.to_owned()));
-            let fields = [DataType::Utf8, times.data_type().clone()].map(|t| Arc::new(Field::new("a", t, true)));
-            let scalars = [Some(&word), None];
-            let returns = datafusion::logical_expr::ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalars };
-            let return_field = function.return_field_from_args(returns).expect("types fit");
-            let call = || ScalarFunctionArgs {
-                args: vec![ColumnarValue::Scalar(word.clone()), ColumnarValue::Array(times.clone())],
-                arg_fields: fields.to_vec(),
-                number_rows: times.len(),
-                return_field: return_field.clone(),
-                config_options: Arc::new(ConfigOptions::default()),
-            };
-            let answers = [&function, &Arc::new(replaced.clone())]
-                .map(|function| function.invoke_with_args(call()).and_then(|answer| answer.into_array(5)));
-            let [theirs, ours] = answers.map(|answer| answer.expect("runs"));
-            assert_eq!(&ours, &theirs, "{} {word}", function.name());
-            assert_eq!(ours.data_type(), return_field.data_type());
+    let all: [ArrayRef; 4] = [
+        Arc::new(apart.with_timezone("UTC")),
+        Arc::new(in_a_row.with_timezone("UTC")),
+        Arc::new(of_seconds.with_timezone("+00:00")),
+        Arc::new(of_nanoseconds.with_timezone("UTC")),
+    ];
+    for times in all {
+        for (function, words) in [
+            (date_trunc(), ["second", "minute", "HOUR", "day", "week", "month", "quarter", "year"]),
+            (date_part(), ["second", "minute", "hour", "day", "week", "month", "quarter", "year"]),
+        ] {
+            let replaced = ours.iter().find(|ours| ours.name() == function.name()).expect("replaced");
+            for word in words {
+                let word = ScalarValue::Utf8(Some(word.to_owned()));
+                let fields = [DataType::Utf8, times.data_type().clone()].map(|t| Arc::new(Field::new("a", t, true)));
+                let scalars = [Some(&word), None];
+                let returns =
+                    datafusion::logical_expr::ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalars };
+                let return_field = function.return_field_from_args(returns).expect("types fit");
+                let call = || ScalarFunctionArgs {
+                    args: vec![ColumnarValue::Scalar(word.clone()), ColumnarValue::Array(times.clone())],
+                    arg_fields: fields.to_vec(),
+                    number_rows: times.len(),
+                    return_field: return_field.clone(),
+                    config_options: Arc::new(ConfigOptions::default()),
+                };
+                let answers = [&function, &Arc::new(replaced.clone())].map(|function| {
+                    function.invoke_with_args(call()).and_then(|answer| answer.into_array(times.len()))
+                });
+                let [theirs, ours] = answers.map(|answer| answer.expect("runs"));
+                assert_eq!(&ours, &theirs, "{} {word}", function.name());
+                assert_eq!(ours.data_type(), return_field.data_type());
+            }
         }
     }
 }
