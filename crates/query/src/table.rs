@@ -128,8 +128,10 @@ impl Pinned {
             .build();
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.of.store), cache);
-        let options =
+        let mut options =
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
+        // The lake writes no bloom filters, and looking for them in every row group took a tenth of a join's time.
+        options.global.bloom_filter_on_read = false;
         let mut source = ParquetSource::new(columns)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
