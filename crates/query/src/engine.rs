@@ -28,6 +28,7 @@ use crate::answer::{Answer, Outcome, Part};
 use crate::catalog::{CATALOG, Catalog, ListedTable, PUBLIC, Virtual, as_lake};
 use crate::counts::QueryCounts;
 use crate::error::QueryError;
+use crate::grouping::GroupBeforeJoin;
 use crate::settings::QuerySettings;
 use crate::table::LakeTable;
 use crate::{diagnose, functions, statement};
@@ -183,7 +184,10 @@ fn context(
         .build_arc()
         .map_err(wrong)?;
     runtime.register_object_store(url.as_ref(), lake.store());
-    let builder = SessionStateBuilder::new().with_config(config(settings)).with_runtime_env(runtime);
+    let builder = SessionStateBuilder::new()
+        .with_config(config(settings))
+        .with_runtime_env(runtime)
+        .with_physical_optimizer_rule(Arc::new(GroupBeforeJoin));
     let context = functions::session(builder);
     context.register_catalog(CATALOG, Arc::clone(catalog) as _);
     Ok(context)

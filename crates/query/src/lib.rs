@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod files;
 pub mod functions;
+mod grouping;
 mod place;
 pub mod rowwise;
 mod settings;

@@ -98,6 +98,31 @@ async fn rows_in_the_tail_and_rows_in_files_are_one_table() {
     assert_eq!(versions, [("clicks".to_owned(), house.table.snapshot().version)]);
 }
 
+#[tokio::test]
+async fn a_join_by_a_column_that_is_not_the_first_finds_its_rows_in_every_file() {
+    let house = house(QuerySettings::default()).await;
+    for hour in 0..4 {
+        house.table.push(rows(hour * 100..hour * 100 + 100, TEN_O_CLOCK + hour * HOUR_MS)).expect("pushed");
+        house.table.flush().await.expect("flushed");
+    }
+    house.table.push(rows(400..500, TEN_O_CLOCK + 4 * HOUR_MS)).expect("pushed");
+    // The join tells the scan which numbers it wants, by the place of the column, and groups are formed between them.
+    let sql = "select name, max(event_time) as last, count(*) as n from clicks \
+               join (values (3, 'a'), (205, 'b'), (207, 'b'), (450, 'c'), (999, 'd')) as names (id, name) on clicks.number = names.id \
+               group by name order by name";
+    let plan = house.text(&format!("explain {sql}")).await;
+    assert!(plan.contains("Grouping before a join"), "{plan}");
+    let table = house.text(sql).await;
+    for row in [
+        "| a    | 2026-11-22T10:00:03Z | 1 |",
+        "| b    | 2026-11-22T12:00:07Z | 2 |",
+        "| c    | 2026-11-22T14:00:50Z | 1 |",
+    ] {
+        assert!(table.contains(row), "{table}");
+    }
+    assert!(!table.contains("| d "), "{table}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_rows_move_from_the_tail_to_files_every_query_counts_each_exactly_once() {
     let house = Arc::new(house(QuerySettings::default()).await);

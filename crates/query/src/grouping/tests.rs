@@ -1,0 +1,210 @@
+//! Groups against a model, and queries against the engine without us.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::util::display::array_value_to_string;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use proptest::prelude::*;
+
+use super::GroupBeforeJoin;
+use super::keys::Keys;
+
+/// The rows of columns as texts, null told apart from all.
+fn rows(columns: &[ArrayRef]) -> Vec<Vec<Option<String>>> {
+    let cell =
+        |column: &ArrayRef, row| column.is_valid(row).then(|| array_value_to_string(column, row).expect("prints"));
+    (0..columns[0].len()).map(|row| columns.iter().map(|column| cell(column, row)).collect()).collect()
+}
+
+fn text() -> impl Strategy<Value = Option<String>> {
+    // Short and long ones, some of which begin alike and are of one length.
+    let long = (0..4u32, 0..3u32).prop_map(|(a, b)| format!("a long beginning {a} and an end {b}"));
+    prop_oneof![Just(None), Just(Some(String::new())), "[ab]{0,13}".prop_map(Some), long.prop_map(Some)]
+}
+
+type Row = (Option<String>, Option<i64>, Option<bool>);
+
+fn batch() -> impl Strategy<Value = Vec<Row>> {
+    let number = prop_oneof![Just(None), Just(Some(i64::MIN)), (-2..3i64).prop_map(Some)];
+    prop::collection::vec((text(), number, prop::option::of(any::<bool>())), 1..40)
+}
+
+fn columns(rows: &[Row], wanted: &[usize]) -> Vec<ArrayRef> {
+    let texts: ArrayRef = Arc::new(rows.iter().map(|row| row.0.as_deref()).collect::<StringArray>());
+    let numbers = rows.iter().map(|row| row.1);
+    let all: [ArrayRef; 7] = [
+        cast(&texts, &DataType::Utf8View).expect("casts"),
+        Arc::new(numbers.clone().collect::<Int64Array>()),
+        Arc::new(rows.iter().map(|row| row.2).collect::<BooleanArray>()),
+        Arc::new(numbers.clone().collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+        cast(&numbers.map(|n| n.map(|n| n.clamp(-100, 100))).collect::<Int64Array>(), &DataType::Int8).expect("casts"),
+        cast(&texts, &DataType::BinaryView).expect("casts"),
+        texts,
+    ];
+    wanted.iter().map(|index| Arc::clone(&all[*index])).collect()
+}
+
+proptest! {
+    #[test]
+    fn groups_are_numbered_as_they_come_and_given_back_as_they_came(
+        batches in prop::collection::vec(batch(), 1..6),
+        wanted in prop::collection::vec(0..7usize, 1..4),
+    ) {
+        let types = columns(&batches[0], &wanted);
+        let mut keys = Keys::new(types.iter().map(|column| column.data_type().clone()));
+        let mut model: HashMap<Vec<Option<String>>, usize> = HashMap::new();
+        let mut order = Vec::new();
+        let mut groups = Vec::new();
+        for batch in &batches {
+            let columns = columns(batch, &wanted);
+            keys.number(&columns, &mut groups).expect("numbers");
+            let expected = rows(&columns).into_iter().map(|row| {
+                *model.entry(row.clone()).or_insert_with(|| { order.push(row); order.len() - 1 })
+            });
+            prop_assert_eq!(&groups, &expected.collect::<Vec<_>>());
+            prop_assert_eq!(keys.len(), order.len());
+        }
+        let taken = keys.take().expect("are taken");
+        prop_assert!(taken.iter().zip(&types).all(|(taken, column)| taken.data_type() == column.data_type()));
+        prop_assert_eq!(rows(&taken), order);
+        prop_assert_eq!(keys.len(), 0);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_groups_keep_their_numbers_while_their_table_grows() {
+    let mut keys = Keys::new([DataType::Utf8View, DataType::Int64].into_iter());
+    let columns = |rows: std::ops::Range<i64>| -> Vec<ArrayRef> {
+        let texts =
+            rows.clone().map(|n| if n % 2 == 0 { format!("s{n}") } else { format!("a session's long name {n}") });
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        vec![
+            cast(&texts, &DataType::Utf8View).expect("casts"),
+            Arc::new(Int64Array::from_iter_values(rows.map(|n| n / 3))),
+        ]
+    };
+    let mut groups = Vec::new();
+    for _ in 0..2 {
+        for start in (0..100_000).step_by(5_000) {
+            keys.number(&columns(start..start + 5_000), &mut groups).expect("numbers");
+            assert!(groups.iter().copied().eq(start as usize..start as usize + 5_000));
+        }
+    }
+    assert!(keys.size() > 100_000 * 16, "{}", keys.size());
+    assert_eq!(rows(&keys.take().expect("are taken")), rows(&columns(0..100_000)));
+}
+
+/// Of one product or several, with duplicates among the names, some without any event.
+const JOINED: [&str; 8] = [
+    "select name, count(*), sum(y), avg(x), max(s) from t join names on t.g = names.id group by name order by name",
+    "select name, g, count(*) from t join names on t.g = names.id group by name, g order by name, g",
+    "select name, odd, count(*), sum(x) filter (where y > 50) from t join names on t.g = names.id group by name, odd order by name, odd",
+    "select upper(name), count(*) from t join names on t.g = names.id group by 1 order by 1",
+    "select name, count(distinct s) from t join names on t.g = names.id group by name order by name",
+    "select name, sum(x + id) from t join names on t.g = names.id group by name order by name",
+    "select name, count(*), sum(y) from t join names on t.g = names.id and t.y > names.id group by name order by name",
+    "select name, count(*), sum(y) from t left join names on t.g = names.id group by name order by name",
+];
+
+async fn context(ours: bool, config: SessionConfig, memory: Option<usize>) -> SessionContext {
+    let runtime = match memory {
+        Some(memory) => RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))),
+        None => RuntimeEnvBuilder::new(),
+    };
+    let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime.build_arc().expect("runs"));
+    let builder = if ours { builder.with_physical_optimizer_rule(Arc::new(GroupBeforeJoin)) } else { builder };
+    let context = crate::functions::session(builder);
+    let values = "select value % 7 as g, case when value % 11 = 0 then null else value end as x, \
+                  case when value % 13 = 0 then null when value % 3 = 0 then 'a session with a long name ' || (value % 997) \
+                  else 's' || (value % 997) end as s, value % 2 = 1 as odd, value * 31 % 97 / 4.0 as y, \
+                  to_timestamp_seconds(value % 5) as at from generate_series(1, 6000)";
+    let names = "select * from (values (0, 'none'), (1, 'one'), (2, 'two'), (2, 'two'), (3, 'two'), (9, 'nine')) as n (id, name)";
+    for (table, rows) in [("t", values), ("names", names)] {
+        let made = context.sql(&format!("create table {table} as {rows}")).await.expect("is made");
+        made.collect().await.expect("is filled");
+    }
+    context
+}
+
+async fn plan(context: &SessionContext, sql: &str) -> Arc<dyn ExecutionPlan> {
+    context.sql(sql).await.expect(sql).create_physical_plan().await.expect(sql)
+}
+
+fn told(plan: &Arc<dyn ExecutionPlan>) -> String {
+    displayable(plan.as_ref()).indent(false).to_string()
+}
+
+async fn answer(context: &SessionContext, sql: &str) -> RecordBatch {
+    let batches = context.sql(sql).await.expect(sql).collect().await.expect(sql);
+    concat_batches(&batches[0].schema(), &batches).expect("of one schema")
+}
+
+fn small() -> SessionConfig {
+    SessionConfig::new().with_target_partitions(3).with_batch_size(64)
+}
+
+async fn agree(config: SessionConfig, questions: &[&str]) {
+    let (ours, theirs) = (context(true, config.clone(), None).await, context(false, config, None).await);
+    for question in questions {
+        let (ours, theirs) = (answer(&ours, question).await, answer(&theirs, question).await);
+        let texts = |batch: &RecordBatch| rows(batch.columns());
+        assert_eq!(texts(&ours), texts(&theirs), "{question}");
+        assert_eq!(ours.schema().fields(), theirs.schema().fields(), "{question}");
+    }
+}
+
+#[tokio::test]
+async fn groups_formed_before_a_join_are_those_formed_after_it() {
+    agree(small(), &JOINED).await;
+    // Rows go through the join one by one after a short try.
+    let mut config = small();
+    config.options_mut().execution.skip_partial_aggregation_probe_rows_threshold = 10;
+    agree(config, &JOINED).await;
+    let ours = context(true, small(), None).await;
+    for (question, early) in JOINED.iter().zip([true, true, true, false, true, false, false, false]) {
+        let plan = told(&plan(&ours, question).await);
+        assert_eq!(plan.contains("Grouping before a join"), early, "{question}\n{plan}");
+    }
+}
+
+/// How many rows the operator before the join gives, and how many rows of its input they stand for.
+async fn given(context: &SessionContext, sql: &str) -> (usize, i64) {
+    let mut node = plan(context, sql).await;
+    while node.name() != "Grouping" {
+        let below = node.children().into_iter().next_back().expect("it is further below");
+        node = Arc::clone(below);
+    }
+    let (mut rows, mut counted) = (0, 0);
+    for partition in 0..node.output_partitioning().partition_count() {
+        let stream = node.execute(partition, context.task_ctx()).expect("begins");
+        for batch in datafusion::physical_plan::common::collect(stream).await.expect("a group fits") {
+            rows += batch.num_rows();
+            counted += batch.columns().last().expect("counts").as_primitive::<Int64Type>().values().iter().sum::<i64>();
+        }
+    }
+    assert_eq!(context.runtime_env().memory_pool.reserved(), 0);
+    (rows, counted)
+}
+
+#[tokio::test]
+async fn groups_before_a_join_that_outgrow_the_memory_are_handed_on_and_begun_anew() {
+    let sql = "select name, odd, at, count(*) from t join names on t.g = names.id group by name, odd, at";
+    let mut config = small();
+    config.options_mut().execution.skip_partial_aggregation_probe_rows_threshold = usize::MAX;
+    // In each of three partitions, of seven, two and five values.
+    let enough = given(&context(true, config.clone(), Some(1 << 20)).await, sql).await;
+    assert!(enough.0 <= 3 * 70 && enough.1 == 6000, "{enough:?}");
+    // Less than the tables of the columns take, so that every batch fills it.
+    let little = given(&context(true, config, Some(30_000)).await, sql).await;
+    assert!(little.0 > 1000 && little.1 == 6000, "{little:?}");
+}
