@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -36,7 +37,17 @@ impl Grouping {
             && *engine.input_order_mode() == InputOrderMode::Linear
             && engine.limit_options().is_none();
         let mut measures = engine.aggr_expr().iter();
-        let measured = measures.all(|measure| measure.groups_accumulator_supported() && measure.order_bys().is_empty());
+        // A row alone, handed on as a group, must not become much more than it was.
+        let small = |state: &FieldRef| {
+            let data_type = state.data_type();
+            !data_type.is_nested()
+                && !matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+        };
+        let measured = measures.all(|measure| {
+            measure.groups_accumulator_supported()
+                && measure.order_bys().is_empty()
+                && measure.state_fields().is_ok_and(|states| states.iter().all(small))
+        });
         let schema = engine.schema();
         let keys = schema.fields().iter().take(groups.expr().len()).all(|key| Keys::supports(key.data_type()));
         (plain && measured && keys).then(|| Self::new(Arc::new(engine.clone())))
