@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use base::{ErrorKind, Measured, Millis, Offset, ShardId};
-use stream::{AppendError, Batch, FetchError, Log, RecordRef, Stamp, Stream};
+use stream::{AppendError, Batch, Corrupt, FetchError, Fetched, Log, RecordRef, RecordView, Stamp, Stream};
 
 use crate::hits::Hits;
 use crate::model::{Check, ShardModel};
@@ -63,6 +63,7 @@ pub(crate) fn read_all(stream: &Stream, shard: ShardId) -> Result<(Offset, Recor
         if fetched.is_empty() {
             return Ok((start, all));
         }
+        same_at_once(stream, shard, from, &fetched)?;
         for record in fetched.records() {
             let record = record.map_err(|error| error.to_string())?;
             if record.offset != from {
@@ -80,6 +81,21 @@ pub(crate) fn read_all(stream: &Stream, shard: ShardId) -> Result<(Offset, Recor
     }
 }
 
+/// What can be read without waiting for the disk is a beginning of what a fetch reads. Whether there was any.
+fn same_at_once(stream: &Stream, shard: ShardId, from: Offset, fetched: &Fetched) -> Result<bool, String> {
+    let at_once = stream.fetch_at_once(shard, from, FETCH_BYTES).map_err(|error| error.to_string())?;
+    let Some(at_once) = at_once else { return Ok(false) };
+    let known = |records: &Fetched| {
+        let whole = |record: Result<RecordView<'_>, _>| record.map(|record| (record.offset, record.value.to_vec()));
+        records.records().map(whole).collect::<Result<Vec<_>, Corrupt>>().map_err(|error| error.to_string())
+    };
+    let (some, all) = (known(&at_once)?, known(fetched)?);
+    if some.is_empty() || !all.starts_with(&some) || at_once.next() != from.plus(some.len() as u64) {
+        return Err(format!("read at once from {from}: {} records, and others than a fetch reads", some.len()));
+    }
+    Ok(true)
+}
+
 /// The slow reader takes one record: the next one, or, if retention was faster, it is told where to go on.
 pub(crate) fn read_on(stream: &Stream, shard: ShardId, model: &mut ShardModel, hits: &Hits) -> Check {
     let at = Offset(model.slow);
@@ -93,6 +109,10 @@ pub(crate) fn read_on(stream: &Stream, shard: ShardId, model: &mut ShardModel, h
             }
         }
         Ok(fetched) => {
+            let whole = stream.fetch(shard, at, FETCH_BYTES).map_err(|error| error.to_string())?;
+            if same_at_once(stream, shard, at, &whole)? {
+                hits.hit("a reader had no need to wait for the disk");
+            }
             let found = fetched.records().next().ok_or("a fetch that is not empty holds no record")?;
             let found = found.map_err(|error| error.to_string())?;
             let expected = model.promised.get(model.slow as usize).map(|kept| kept.value.as_slice());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::{Millis, Offset};
 
-use crate::batch::{Damage, HEADER_BYTES, Header, RecordView, Records, inflate, verify_crc};
+use crate::batch::{Compression, Damage, HEADER_BYTES, Header, RecordView, Records, inflate, verify_crc};
 use crate::disk::DiskFile;
 use crate::error::{Corrupt, FetchError};
 use crate::index::Summary;
@@ -96,6 +96,8 @@ struct Place {
     base: u64,
     position: u64,
     limit: u64,
+    /// Whether nothing may take long: what would is an error, [`io::ErrorKind::WouldBlock`].
+    at_once: bool,
 }
 
 /// Where a reader must look, as the view says.
@@ -116,7 +118,27 @@ impl Shard {
         };
         let Some(found) = found else { return Ok(Fetched::nothing(from)) };
         let place = self.open_place(found, from, |segment| segment.index.position_of(from.0))?;
-        let fetched = self.read(&place, from, max_bytes.clamp(1, FETCH_BYTES_MAX));
+        self.fetch_at(&place, from, max_bytes)
+    }
+
+    /// Likewise, but at once: `None` where that takes reading from the disk, more than `max_bytes`, or decompression.
+    pub(crate) fn fetch_at_once(&self, from: Offset, max_bytes: usize) -> Result<Option<Fetched>, FetchError> {
+        let found = {
+            let view = self.view.read();
+            if let Some(nothing) = self.admit(&view, from)? {
+                return Ok(Some(nothing));
+            }
+            locate(&view, |summary| summary.base <= from.0, |active| active.index.position_of(from.0))
+        };
+        let Some(Found::Active(place)) = found else { return Ok(None) };
+        match self.fetch_at(&Place { at_once: true, ..place }, from, max_bytes) {
+            Err(FetchError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            fetched => fetched.map(Some),
+        }
+    }
+
+    fn fetch_at(&self, place: &Place, from: Offset, max_bytes: usize) -> Result<Fetched, FetchError> {
+        let fetched = self.read(place, from, max_bytes.clamp(1, FETCH_BYTES_MAX));
         if let Err(FetchError::Corrupt(corrupt)) = &fetched {
             self.notice(corrupt);
         }
@@ -231,6 +253,7 @@ impl Shard {
                 base: summary.base,
                 position: position(&segment),
                 limit: summary.bytes,
+                at_once: false,
             }),
             // Retention was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.bounds().start > Offset(summary.base) => {
@@ -253,6 +276,12 @@ impl Shard {
                 Err(Damage::Short { .. }) => break,
                 parsed => parsed.map_err(damaged)?,
             };
+            if place.at_once && header.codec() != Compression::None.codec() {
+                if fetched.is_empty() {
+                    return Err(self.unread(place, io::ErrorKind::WouldBlock.into()));
+                }
+                break;
+            }
             if !fetched.is_empty() {
                 expect_offset(&header, fetched.next.0).map_err(damaged)?;
             }
@@ -321,10 +350,19 @@ impl Shard {
             return Ok(());
         }
         let mut bytes = Vec::new();
-        let read = place.file.read_at(position, needed.max(max_bytes).min(left), &mut bytes);
-        read.map_err(|source| FetchError::Io { segment: segment_name(&self.dir, place.base), source })?;
+        let wanted = needed.max(max_bytes).min(left);
+        let read = match place.at_once {
+            false => place.file.read_at(position, wanted, &mut bytes),
+            true if wanted > max_bytes => Err(io::ErrorKind::WouldBlock.into()),
+            true => place.file.read_at_once(position, wanted, &mut bytes),
+        };
+        read.map_err(|source| self.unread(place, source))?;
         *window = Window { bytes, at: position };
         Ok(())
+    }
+
+    fn unread(&self, place: &Place, source: io::Error) -> FetchError {
+        FetchError::Io { segment: segment_name(&self.dir, place.base), source }
     }
 }
 
@@ -357,6 +395,7 @@ fn locate(
             base: active.index.summary.base,
             position: position(active),
             limit: active.index.summary.bytes,
+            at_once: false,
         }));
     }
     let after = view.closed.partition_point(|closed| begins(&closed.summary));

@@ -473,6 +473,16 @@ impl Stream {
         self.shard_to_read(shard)?.fetch(from, max_bytes)
     }
 
+    /// Like [`Stream::fetch`], but never waits for the disk: `None` if what is wanted is not in memory, has more than
+    /// `max_bytes`, or is compressed. For readers at the end of a shard, whose records were written a moment ago, on
+    /// threads that others are waiting for.
+    ///
+    /// # Errors
+    /// As [`Stream::fetch`].
+    pub fn fetch_at_once(&self, shard: ShardId, from: Offset, max_bytes: usize) -> Result<Option<Fetched>, FetchError> {
+        self.shard_to_read(shard)?.fetch_at_once(from, max_bytes)
+    }
+
     /// Waits until there is a durable record at `offset`. Returns `false` if there will never be one: the shard or the
     /// log was closed, the stream deleted, or the shard is damaged (a fetch then says where). A shard that does not exist
     /// never has one.

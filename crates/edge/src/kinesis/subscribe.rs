@@ -27,6 +27,7 @@ use super::shapes::{ChildShard, Record};
 use super::subscription::{Ending, Ticket};
 use super::wire::{Protocol, Timestamp, answer, encode, encode_within, event_stream};
 use crate::checks::{self, Work};
+use crate::collect::budget::Share;
 
 /// Payload bytes of one event: enough to amortise its cost, little enough to hold for each subscriber.
 const EVENT_BYTES: usize = 1024 * 1024;
@@ -291,54 +292,36 @@ impl Subscription {
 
     /// Reads and pushes one event.
     async fn push(&mut self) -> Next {
-        let (desk, stream, shard, next) = (self.desk.clone(), self.stream.clone(), self.shard, self.next);
-        let (protocol, mut share) = (self.protocol, self.desk.budget.share());
-        let follower = self.follower.clone();
-        let reading = checks::run(Work::Read, move || {
-            let Some(info) = stream.shard_info(shard) else { return Ok(None) };
-            let most = Most { records: EVENT_RECORDS_MAX, bytes: EVENT_BYTES };
-            let read = Read::from(&desk, &stream, &info, next, most, &mut share)?;
-            // The event is written once more as a frame.
-            if !share.grow_to(read.weight() + read.room()) {
-                return Err(Fault::busy());
-            }
-            let millis_behind_latest = read.behind_ms(&desk, &stream, shard);
-            follower.reached(read.next(), millis_behind_latest);
-            let records = read.records(&stream, shard)?;
-            let Some(last) = records.last().map(|record| record.sequence_number.clone()) else {
-                return Ok(Some((None, read.next(), 0, 0)));
-            };
-            let event = SubscribeToShardEvent {
-                continuation_sequence_number: &last,
-                millis_behind_latest,
-                child_shards: None,
-                records,
-            };
-            let event = encode_within(protocol, &event, read.room());
-            let frame = event_stream::event("SubscribeToShardEvent", protocol, &event);
-            let (next, count, bytes) = (read.next(), read.count(), read.bytes());
-            let frame = hold(&desk.budget, frame, share);
-            Ok::<_, Fault>(Some((Some((frame, last)), next, count, bytes)))
-        });
-        match reading.await {
-            Err(_) => self.told(&internal()),
-            Ok(Err(fault)) if fault == Fault::busy() => {
+        let event = Event {
+            desk: self.desk.clone(),
+            stream: self.stream.clone(),
+            shard: self.shard,
+            protocol: self.protocol,
+            follower: self.follower.clone(),
+        };
+        let next = self.next;
+        let made = match event.at_once(next) {
+            Ok(None) => checks::run(Work::Read, move || event.make(next)).await.unwrap_or_else(|_| Err(internal())),
+            made => made,
+        };
+        match made {
+            Err(fault) if fault == Fault::busy() => {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 self.behind()
             }
-            Ok(Err(fault)) => {
+            Err(fault) => {
                 let fault = if fault.status.is_server_error() { internal() } else { fault };
                 self.told(&fault)
             }
-            Ok(Ok(None)) => Next::Again,
-            Ok(Ok(Some((event, next, count, bytes)))) => {
-                self.next = next;
-                self.desk.counts.pushed_records.add(count as u64);
+            Ok(None) => Next::Again,
+            Ok(Some(made)) => {
+                self.next = made.next;
+                self.desk.counts.pushed_records.add(made.count as u64);
                 if let Some(bucket) = &mut self.bucket {
                     #[expect(clippy::cast_precision_loss, reason = "an event has about a mebibyte")]
-                    bucket.take(bytes as f64, Instant::now());
+                    bucket.take(made.bytes as f64, Instant::now());
                 }
-                match event {
+                match made.frame {
                     Some((frame, last)) => {
                         self.continuation = last;
                         Next::Frame(frame)
@@ -376,6 +359,71 @@ impl Subscription {
             Ending::TakenOver => Fault::in_use(format!("Another subscription of this consumer to {shard} took over.")),
             Ending::Deregistered => Fault::not_found("The consumer of this subscription is registered no more."),
         }
+    }
+}
+
+/// What an event is made from.
+struct Event {
+    desk: Arc<Desk>,
+    stream: Arc<Stream>,
+    shard: ShardId,
+    protocol: Protocol,
+    follower: Arc<Follower>,
+}
+
+/// An event that was made, or how far reading came without one.
+struct Made {
+    /// With the sequence number of its last record.
+    frame: Option<(Bytes, String)>,
+    next: Offset,
+    count: usize,
+    /// Of keys and payloads.
+    bytes: usize,
+}
+
+impl Event {
+    const MOST: Most = Most { records: EVENT_RECORDS_MAX, bytes: EVENT_BYTES };
+
+    /// The event from `next` on, if there is little to read and all of it in memory; `None` otherwise.
+    fn at_once(&self, next: Offset) -> Result<Option<Made>, Fault> {
+        let mut share = self.desk.budget.share();
+        match Read::at_once(&self.stream, self.shard, next, Self::MOST, &mut share)? {
+            Some(read) => self.write(&read, share).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The event from `next` on; `None` if the shard is there no more. Blocks for a few reads of files.
+    fn make(&self, next: Offset) -> Result<Option<Made>, Fault> {
+        let mut share = self.desk.budget.share();
+        let Some(info) = self.stream.shard_info(self.shard) else { return Ok(None) };
+        let read = Read::from(&self.desk, &self.stream, &info, next, Self::MOST, &mut share)?;
+        self.write(&read, share).map(Some)
+    }
+
+    fn write(&self, read: &Read, mut share: Share) -> Result<Made, Fault> {
+        let Self { desk, stream, shard, protocol, follower } = self;
+        // The event is written once more as a frame.
+        if !share.grow_to(read.weight() + read.room()) {
+            return Err(Fault::busy());
+        }
+        let millis_behind_latest = read.behind_ms(desk, stream, *shard);
+        follower.reached(read.next(), millis_behind_latest);
+        let records = read.records(stream, *shard)?;
+        let (next, count, bytes) = (read.next(), read.count(), read.bytes());
+        let Some(last) = records.last().map(|record| record.sequence_number.clone()) else {
+            return Ok(Made { frame: None, next, count, bytes });
+        };
+        let event = SubscribeToShardEvent {
+            continuation_sequence_number: &last,
+            millis_behind_latest,
+            child_shards: None,
+            records,
+        };
+        let event = encode_within(*protocol, &event, read.room());
+        let frame = event_stream::event("SubscribeToShardEvent", *protocol, &event);
+        let frame = hold(&desk.budget, frame, share);
+        Ok(Made { frame: Some((frame, last)), next, count, bytes })
     }
 }
 

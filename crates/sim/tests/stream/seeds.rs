@@ -56,6 +56,7 @@ const MUST_HIT: &[&str] = &[
     "event: reopen",
     "event: crash",
     "a slow reader was overtaken by retention",
+    "a reader had no need to wait for the disk",
     "producer: stored",
     "producer: told where a repeat lies",
     "recovery: producers_read",

@@ -76,6 +76,14 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// What the system says.
     fn read_at(&self, at: u64, max: usize, into: &mut Vec<u8>) -> io::Result<()>;
 
+    /// Like [`DiskFile::read_at`], but only what is in memory.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if the disk would have to be waited for, or if it cannot tell: nothing was appended.
+    fn read_at_once(&self, _at: u64, _max: usize, _into: &mut Vec<u8>) -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Writes all `parts`, one after the other, from byte `at` on. After an error any part may have been written.
     ///
     /// # Errors

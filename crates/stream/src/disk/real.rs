@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{FallocateFlags, FlockOperation};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, DiskFile};
 
@@ -91,6 +91,24 @@ impl DiskFile for RealFile {
             }
         }
         Ok(())
+    }
+
+    fn read_at_once(&self, at: u64, max: usize, into: &mut Vec<u8>) -> io::Result<()> {
+        let length = into.len();
+        into.resize(length + max, 0);
+        let mut part = [IoSliceMut::new(&mut into[length..])];
+        match rustix::io::preadv2(&self.0, &mut part, at, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read == max => Ok(()),
+            // A part may be in memory, or the file system may not be able to tell.
+            Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {
+                into.truncate(length);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => {
+                into.truncate(length);
+                Err(error.into())
+            }
+        }
     }
 
     fn write_at(&self, at: u64, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
