@@ -113,6 +113,8 @@ pub(crate) enum Bug {
     AckBeforeSync,
     /// The lake's commits do not say up to which offset they go.
     ForgetOffsets,
+    /// The Firehose door does not look in the log for what was delivered before the start.
+    ForgetDeliveries,
 }
 
 #[derive(Debug, Args)]

@@ -116,7 +116,7 @@ impl Running {
             None => None,
             Some(kinesis) => {
                 let tls = certificates.of(&kinesis.tls)?;
-                Some(open_kinesis(kinesis, tls, &settings, &log, &clock, &mut measured).await?)
+                Some(open_kinesis(kinesis, tls, &settings, &log, &clock, plant, &mut measured).await?)
             }
         };
         measured.extend(doors.iter().map(|edge| edge.counts() as Arc<dyn Measured>));
@@ -215,6 +215,7 @@ async fn open_kinesis(
     settings: &Settings,
     log: &Arc<Log>,
     clock: &Arc<dyn Clock>,
+    plant: &Plant,
     measured: &mut Vec<Arc<dyn Measured>>,
 ) -> anyhow::Result<KinesisDoor> {
     let named = |name: &str, stream: &str| DeliveryStream { name: name.to_owned(), stream: stream.to_owned() };
@@ -225,6 +226,7 @@ async fn open_kinesis(
         account: door.account.clone(),
         region: door.region.clone(),
         access: kinesis.delivery.clone(),
+        forget_deliveries: plant.bugs.contains(&Bug::ForgetDeliveries),
         ..FirehoseSettings::default()
     };
     // Of two with one name the first counts, and a client that names a stream means that stream.

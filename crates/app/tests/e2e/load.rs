@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::delivery::Sender;
 use crate::server::{Server, integer};
 
 /// Most records of one request.
@@ -100,44 +101,59 @@ impl Doors {
     }
 }
 
-/// Starts `writers` that send to `stream` wherever `doors` says, until [`Sent::stop`]: every other one posts to the
-/// collector, the others put records through the Kinesis door.
-/// A request without an answer is not sent again: its records may be there or not, but never twice.
+/// Starts `writers` that send to `stream` wherever `doors` says, until [`Sent::stop`]: by turns one that posts to the collector,
+/// one that puts records through the Kinesis door, and one that delivers to the Firehose endpoint.
+/// At the first two a request without an answer is not sent again: its records may be there or not, but never twice. A sender of
+/// deliveries sends it again until it is answered, also to the next server, and is given back in the end with what it still holds.
 pub(crate) fn start(
     sent: &Arc<Sent>,
     stream: &'static str,
     writers: u64,
     seed: u64,
     doors: &watch::Receiver<Option<Doors>>,
-) -> JoinSet<()> {
+) -> JoinSet<Option<Sender>> {
     let mut running = JoinSet::new();
     for writer in 0..writers {
         let (sent, mut doors) = (sent.clone(), doors.clone());
         let mut random = StdRng::seed_from_u64(seed ^ (writer + 1).wrapping_mul(0x2545_F491_4F6C_DD1D));
+        let mut sender = (writer % 3 == 2).then(|| Sender::new(stream));
         running.spawn(async move {
-            let client =
-                reqwest::Client::builder().timeout(Duration::from_secs(20)).build().expect("a client needs no file");
+            let client = client();
             while !sent.stop.load(Ordering::SeqCst) {
                 let Some(Doors { console, kinesis }) = *doors.borrow_and_update() else {
                     if doors.changed().await.is_err() {
-                        return;
+                        return sender;
                     }
                     continue;
                 };
-                let numbers = sent.reserve(random.random_range(1..=BATCH_MAX));
-                let acknowledged = if writer % 2 == 0 {
-                    if post(&client, console, stream, numbers.clone()).await { numbers.collect() } else { Vec::new() }
+                let count = random.random_range(1..=BATCH_MAX);
+                let taken = if let Some(sender) = &mut sender {
+                    sender.turn(&client, kinesis, &sent, &mut random, count).await
                 } else {
-                    put(&client, kinesis, stream, numbers).await
+                    let numbers = sent.reserve(count);
+                    let acknowledged = if writer % 3 == 0 {
+                        let all = post(&client, console, stream, numbers.clone()).await;
+                        if all { numbers.collect() } else { Vec::new() }
+                    } else {
+                        put(&client, kinesis, stream, numbers).await
+                    };
+                    let any = !acknowledged.is_empty();
+                    sent.acknowledge(acknowledged);
+                    any
                 };
-                if acknowledged.is_empty() {
+                if !taken {
                     tokio::time::sleep(REFUSED_PAUSE).await;
                 }
-                sent.acknowledge(acknowledged);
             }
+            sender
         });
     }
     running
+}
+
+/// What writers send with.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(Duration::from_secs(20)).build().expect("a client needs no file")
 }
 
 /// Whether the whole request was acknowledged.

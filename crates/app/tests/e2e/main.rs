@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod browser;
+mod delivery;
 mod demo;
 mod faults;
 mod flood;

@@ -70,6 +70,8 @@ pub struct FirehoseSettings {
     pub access: DeliveryAccess,
     /// Bytes that all deliveries in progress may hold together. One of the largest (64 MiB of data) needs 220 MiB.
     pub memory_bytes: usize,
+    /// A planted bug, **only to test the tests**: after a start nothing is known of what was delivered before.
+    pub forget_deliveries: bool,
 }
 
 impl Default for FirehoseSettings {
@@ -79,6 +81,7 @@ impl Default for FirehoseSettings {
             region: "us-east-1".to_owned(),
             access: DeliveryAccess::default(),
             memory_bytes: 256 * 1024 * 1024,
+            forget_deliveries: false,
         }
     }
 }
