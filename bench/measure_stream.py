@@ -22,6 +22,9 @@ RATE = 1000
 KEY = ("AKIDRIVERRUNBENCH", "riverrun-bench-secret")
 SHARDS = 4
 MANY_SHARDS = 1000
+# Latency is taken in more and shorter turns than throughput, each peer fresh: one pause of the machine of a tenth of a second is the 99th
+# percentile of ten seconds, and of whichever peer had its turn.
+LATENCY_TURNS, LATENCY_SECONDS = 5, 6
 IDLE = 10_000
 FACTORS = {"native": 1.5, "door": 10, "catch_up": 2}
 CATCH_UP_MB = 1000
@@ -143,14 +146,20 @@ def measure(run) -> dict:
             with peer:
                 note("publish", kind, load(kind, "publish", peer.address))
                 note("read", kind, load(kind, "read", peer.address))
-                note("latency", kind, load(kind, "latency", peer.address))
         with door(run, "door") as server:
             note("publish", "door", load("kinesis", "publish", server.kinesis))
             note("read", "door", load("kinesis", "read", server.kinesis))
-            note("latency", "door", load("kinesis", "latency", server.kinesis))
         shutil.rmtree(os.path.join(run.folder, "door"))
         with kinesalite(run) as peer:
             note("publish", "kinesalite", load("kinesis", "publish", peer.address))
+    seconds = 2 if run.quick else LATENCY_SECONDS
+    for _ in range(1 if run.quick else LATENCY_TURNS):
+        for peer, kind in ((redis(run), "redis"), (nats(run), "nats")):
+            with peer:
+                note("latency", kind, load(kind, "latency", peer.address, seconds=seconds))
+        with door(run, "door") as server:
+            note("latency", "door", load("kinesis", "latency", server.kinesis, seconds=seconds))
+        shutil.rmtree(os.path.join(run.folder, "door"))
     found["crowd"] = crowd(run, load)
     return found
 
@@ -222,6 +231,9 @@ def table(found: dict) -> str:
         ["NATS JetStream as it comes (no sync), push consumer", *times(latency["nats"], "got_ms"), *times(latency["nats"], "acknowledged_ms")[:2], ""],
     ]
     text += "\n\n" + page.rows([f"put → get at {RATE:,} records/s, ms", "p50", "p99", "p99.9", "acknowledged p50", "p99", "target"], body)
+    late = [value["late_ms"] for values in latency.values() for value in values]
+    each = "; ".join(f"{name} {' '.join(format(value['got_ms']['p99'], '.1f') for value in values)}" for name, values in latency.items())
+    text += f"\n\nMedians of {len(latency['door'])} turns of {len(latency)} peers, each begun anew; p99 of each turn: {each}. How late the load program's own clock was, which is part of all of them: p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
 
     speed = {name: middle(read[name], "mb_per_s") for name in read}
     speed["native"] = statistics.median(run["read"]["mb_per_s"] for shards in own for run in own[shards])

@@ -143,18 +143,22 @@ fn rate(asked: &Asked, records: u64, taken: Duration) -> Value {
     json!({ "records": records, "seconds": seconds, "records_per_s": records as f64 / seconds, "mb_per_s": bytes as f64 / seconds / 1e6 })
 }
 
-/// The two distributions of an open loop, in nanoseconds.
+/// The distributions of an open loop, in nanoseconds: acknowledged, got, and how late this program itself was to hand a record on. The
+/// last is part of the others, and says what the machine did to whoever wanted to run at a certain moment.
 #[derive(Clone)]
 struct Times {
     begun: Instant,
-    taken: Arc<[std::sync::Mutex<Histogram<u64>>; 2]>,
+    taken: Arc<[std::sync::Mutex<Histogram<u64>>; 3]>,
 }
 
 impl Times {
     /// The loop begins in a moment, when everybody is ready.
     fn new() -> Self {
         let new = || Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit");
-        Self { begun: Instant::now() + Duration::from_millis(300), taken: Arc::new([new().into(), new().into()]) }
+        Self {
+            begun: Instant::now() + Duration::from_millis(300),
+            taken: Arc::new([new().into(), new().into(), new().into()]),
+        }
     }
 
     fn acknowledged(&self, due: Duration) {
@@ -167,6 +171,10 @@ impl Times {
 
     fn got_at(&self, value: &[u8], at: Instant) {
         self.note(1, due_of(value), at);
+    }
+
+    fn handed_on(&self, due: Duration) {
+        self.note(2, due, Instant::now());
     }
 
     fn note(&self, which: usize, due: Duration, at: Instant) {
@@ -182,7 +190,7 @@ impl Times {
             let at = |q: f64| taken.value_at_quantile(q) as f64 / 1e6;
             json!({ "count": taken.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": taken.max() as f64 / 1e6 })
         };
-        json!({ "rate": asked.rate, "acknowledged_ms": of(0), "got_ms": of(1) })
+        json!({ "rate": asked.rate, "acknowledged_ms": of(0), "got_ms": of(1), "late_ms": of(2) })
     }
 }
 
@@ -199,10 +207,12 @@ async fn on_time(
     mut send: impl FnMut(Duration) -> Result<()> + Send + 'static,
 ) -> Result<()> {
     let (rate, count, begun) = (asked.rate, records_of(asked), times.begun);
+    let times = times.clone();
     tokio::task::spawn_blocking(move || {
         for number in 0..count {
             let due = Duration::from_nanos(number * 1_000_000_000 / rate);
             std::thread::sleep((begun + due).saturating_duration_since(Instant::now()));
+            times.handed_on(due);
             send(due)?;
         }
         Ok(())
