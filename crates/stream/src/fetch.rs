@@ -88,6 +88,13 @@ impl Fetched {
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
+
+    /// Bytes of memory that it takes, with those that decompression made.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let inflated: usize = self.batches.iter().map(|piece| piece.inflated.as_ref().map_or(0, Vec::capacity)).sum();
+        self.bytes.capacity() + inflated + self.batches.capacity() * size_of::<Piece>()
+    }
 }
 
 /// A stretch of a segment that is durable.

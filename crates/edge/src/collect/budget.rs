@@ -28,6 +28,11 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes that can be held at most.
+    pub(crate) fn most(&self) -> usize {
+        self.bytes_max
+    }
+
     /// An empty share.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share { budget: self.clone(), bytes: 0 }

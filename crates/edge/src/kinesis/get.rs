@@ -36,7 +36,7 @@ const FIRST_BYTES: usize = 64 * 1024;
 const NEAR_RECORDS: u64 = 32;
 const NEAR_BYTES: usize = 32 * 1024;
 
-/// Records are held as they lie in the log and once more as base64.
+/// Records are held as they lie in the log, or inflated, and once more as base64.
 const WEIGHT: usize = 3;
 
 /// Bytes around the payload of a record in an answer, and of an answer without records.
@@ -233,7 +233,7 @@ pub(crate) fn records(
     let limit = input.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
     let most = Most { records: limit, bytes: ANSWER_BYTES_MAX };
     let read = Read::from(desk, &stream, &info, place.offset, most, &mut share)?;
-    if !share.grow_to(read.weight()) {
+    if !share.grow_to(read.weight().min(desk.budget.most())) {
         return Err(Fault::busy());
     }
     if let Some(limits) = &desk.limits {
@@ -289,7 +289,7 @@ impl Read {
         while read.count < most.records && read.bytes < most.bytes && read.next < end {
             // Where there is no more room, what was read so far is the answer.
             let piece = if read.count == 0 { FIRST_BYTES } else { FETCH_BYTES };
-            if !share.grow_to(WEIGHT * (read.bytes + piece)) {
+            if !share.grow_to(read.held() + piece + (WEIGHT - 1) * (read.bytes + piece)) {
                 if read.count == 0 {
                     return Err(Fault::busy());
                 }
@@ -375,10 +375,15 @@ impl Read {
         self.bytes.div_ceil(3) * 4 + self.count * AROUND_RECORD + AROUND_RECORDS
     }
 
-    /// Bytes held while an answer with these records is written.
+    /// Bytes that the records lie in: whole batches, inflated.
+    fn held(&self) -> usize {
+        self.fetched.iter().map(Fetched::held).sum()
+    }
+
+    /// Bytes held while an answer with these records is written. One batch may inflate to more than all requests may hold
+    /// together: it is given to who has all of that for itself.
     pub(crate) fn weight(&self) -> usize {
-        let fetched: usize = self.fetched.iter().map(Fetched::bytes).sum();
-        fetched + self.count * RECORD_BYTES + self.room()
+        self.held() + self.count * RECORD_BYTES + self.room()
     }
 
     /// How far behind the newest record the last one is; 0 if there is no newer one.

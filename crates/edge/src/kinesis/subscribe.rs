@@ -404,7 +404,7 @@ impl Event {
     fn write(&self, read: &Read, mut share: Share) -> Result<Made, Fault> {
         let Self { desk, stream, shard, protocol, follower } = self;
         // The event is written once more as a frame.
-        if !share.grow_to(read.weight() + read.room()) {
+        if !share.grow_to((read.weight() + read.room()).min(desk.budget.most())) {
             return Err(Fault::busy());
         }
         let millis_behind_latest = read.behind_ms(desk, stream, *shard);

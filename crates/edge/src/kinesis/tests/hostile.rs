@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use base::Measured as _;
+use base::{Measured as _, Millis, ShardId};
+use stream::{Batch, Compression, RecordRef};
 
 use super::super::auth::AccessKeys;
 use super::super::settings::KeySource;
@@ -139,6 +140,34 @@ async fn answers_that_nobody_takes_hold_their_share_until_their_connections_end(
     assert!(house.held() >= answers, "{}", house.held());
     drop(stuck);
     crate::tests::until("all is given back", || house.held() < 1.0).await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_decompression_makes_of_a_batch_is_counted_before_it_is_given() {
+    let settings = KinesisSettings { memory_bytes: 32 << 20, ..KinesisSettings::default() };
+    let house = House::with(settings, &["clicks"], Pace::default()).await;
+    let mut batch = Batch::builder().compression(Compression::Zstd);
+    let value = vec![b'x'; 1_000_000];
+    for _ in 0..15 {
+        batch.push(RecordRef { timestamp: Millis(1), value: &value, ..RecordRef::default() }).expect("fits");
+    }
+    let batch = batch.finish();
+    assert!(batch.bytes() < 100_000, "little lies on the disk");
+    house.log.stream("clicks").expect("is there").append(ShardId(0), batch).await.expect("is stored");
+    let iterator = house.iterator("clicks", "0", "TRIM_HORIZON").await;
+    let one = json!({ "ShardIterator": iterator, "Limit": 1 });
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut client = house.said("content-length: 8000000\r\n").await;
+        client.send(vec![b' '; 7_000_000]).await;
+        waiting.push(client);
+    }
+    crate::tests::until("both bodies are held", || house.held() > 28e6).await;
+    assert_eq!(house.ask("GetRecords", one.clone()).await.0, 503, "there is no room for fifteen megabytes");
+    drop(waiting);
+    crate::tests::until("all is given back", || house.held() < 1.0).await;
+    assert_eq!(payloads(&house.get("GetRecords", one).await).len(), 1);
     house.close().await;
 }
 
