@@ -16,11 +16,13 @@
 //! * `request_log` writes a line into a queue of the thread at hand; a writer appends what waits. What does not fit is
 //!   counted as dropped.
 //! * [`collect`] takes JSON or raw lines and answers when they are on disk.
+//! * `body` reads the body of a request within its limits.
 //! * `checks` gives turns at the cores to whatever is long: large bodies, reads, answers.
 //! * `firehose` takes records of Firehose clients and what delivery streams elsewhere deliver.
 //! * `kinesis` speaks the published API of Kinesis Data Streams over the streams of the log.
 
 mod answer;
+mod body;
 mod checks;
 pub mod collect;
 mod counts;

@@ -1,4 +1,4 @@
-//! Reading a body within its limits: bytes on the wire, bytes after inflating, time, and the share of memory.
+//! What the collector makes of a body: how it is packed, what it becomes inflated, and which limit it broke.
 
 use std::io::Read;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
 
 use super::budget::Share;
 use super::refusal::Refusal;
+use crate::body::{Limits, Unread};
 
 /// Bytes inflated between two looks at the limits.
 const INFLATE_STEP: usize = 256 * 1024;
@@ -51,50 +52,21 @@ pub(crate) fn packing(headers: &HeaderMap) -> Result<Packing, Refusal> {
     }
 }
 
-/// Reads the whole body.
+/// Reads the whole body as it lies on the wire.
 pub(crate) async fn read(
     body: &mut Body,
     headers: &HeaderMap,
     limits: &BodyLimits,
     share: &mut Share,
 ) -> Result<Bytes, Refusal> {
-    let too_large = Refusal::TooLarge { bytes_max: limits.bytes_max };
-    let promised = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if promised.is_some_and(|bytes| bytes > limits.bytes_max) {
-        return Err(too_large);
-    }
-    let reading = async {
-        let mut whole = Vec::new();
-        let mut first: Option<Bytes> = None;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Refusal::Aborted { why: error.to_string() })?;
-            let Ok(data) = frame.into_data() else { continue };
-            let bytes = first.as_ref().map_or(whole.len(), Bytes::len) + data.len();
-            if bytes > limits.bytes_max {
-                return Err(Refusal::TooLarge { bytes_max: limits.bytes_max });
-            }
-            if !share.grow_to(bytes) {
-                return Err(Refusal::NoRoom);
-            }
-            // Most bodies come in one piece, which is then used as it is.
-            if first.is_none() && whole.is_empty() {
-                first = Some(data);
-                continue;
-            }
-            // What is promised is held ahead only as far as some of it came: the rest may never.
-            let ahead = promised.unwrap_or(0).min(8 * bytes);
-            make_room(&mut whole, bytes.max(ahead), limits.bytes_max, 0, share)?;
-            if let Some(first) = first.take() {
-                whole.extend_from_slice(&first);
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok(first.unwrap_or_else(|| whole.into()))
-    };
-    match tokio::time::timeout(limits.time, reading).await {
-        Ok(read) => read,
-        Err(_) => Err(Refusal::TooSlow { time: limits.time }),
-    }
+    let BodyLimits { bytes_max, time, .. } = *limits;
+    let wire = Limits { bytes_max, time, free_bytes: 0, held_twice: false };
+    crate::body::read(body, headers, &wire, share).await.map_err(|unread| match unread {
+        Unread::TooLarge => Refusal::TooLarge { bytes_max },
+        Unread::NoRoom => Refusal::NoRoom,
+        Unread::TooSlow => Refusal::TooSlow { time },
+        Unread::Aborted(why) => Refusal::Aborted { why },
+    })
 }
 
 /// Lets `buffer` hold `wanted` bytes without growing by itself: what it takes is in the share before it is taken, beside
