@@ -28,7 +28,7 @@ use crate::answer::{Answer, Outcome, Part};
 use crate::catalog::{CATALOG, Catalog, ListedTable, PUBLIC, Virtual, as_lake};
 use crate::counts::QueryCounts;
 use crate::error::QueryError;
-use crate::grouping::GroupBeforeJoin;
+use crate::grouping::FormGroups;
 use crate::settings::QuerySettings;
 use crate::table::LakeTable;
 use crate::{diagnose, functions, statement};
@@ -187,7 +187,7 @@ fn context(
     let builder = SessionStateBuilder::new()
         .with_config(config(settings))
         .with_runtime_env(runtime)
-        .with_physical_optimizer_rule(Arc::new(GroupBeforeJoin));
+        .with_physical_optimizer_rule(Arc::new(FormGroups::default()));
     let context = functions::session(builder);
     context.register_catalog(CATALOG, Arc::clone(catalog) as _);
     Ok(context)

@@ -1,7 +1,8 @@
-//! Groups formed before a join: the rule ([`early`]), the operator that forms them, and the numbers that groups have.
+//! Groups that we form and not the engine: before a join ([`early`]), and by a text in lots that the cache holds
+//! ([`work::LOT_GROUPS`]). The rule, the operator, and the numbers that groups have.
 //!
-//! The operator could form any groups, but the engine's own is as fast or faster where nothing is to be decided on the way;
-//! so only groups before a join, of which it must be tried whether they pay, are formed here.
+//! The operator could form any groups. Where neither is to be had, as for groups by several columns, the engine's own is as
+//! fast or faster.
 
 mod early;
 mod keys;
@@ -23,22 +24,36 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 
-/// Forms groups before joins where that gives the same. To be the last rule: others know only the engine's operators, and
-/// have by now told the scan which rows the join wants.
-#[derive(Debug, Default)]
-pub(crate) struct GroupBeforeJoin;
+use plan::Grouping;
 
-impl PhysicalOptimizerRule for GroupBeforeJoin {
+/// Forms groups before joins where that gives the same, and those by a text in lots. To be the last rule: others know only
+/// the engine's operators, and have by now told the scan which rows the join wants.
+#[derive(Debug)]
+pub(crate) struct FormGroups {
+    lot: usize,
+}
+
+impl Default for FormGroups {
+    fn default() -> Self {
+        Self { lot: work::LOT_GROUPS }
+    }
+}
+
+impl PhysicalOptimizerRule for FormGroups {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let done = plan.transform_up(|node| {
-            let early = node.downcast_ref::<AggregateExec>().map(early::before_join).transpose()?.flatten();
-            Ok(early.map_or_else(|| Transformed::no(node), Transformed::yes))
+            let Some(engine) = node.downcast_ref::<AggregateExec>() else { return Ok(Transformed::no(node)) };
+            let ours = match early::before_join(engine)? {
+                Some(early) => Some(early),
+                None => Grouping::by_text(engine, self.lot).map(|grouping| Arc::new(grouping) as _),
+            };
+            Ok(ours.map_or_else(|| Transformed::no(node), Transformed::yes))
         });
         Ok(done?.data)
     }
 
     fn name(&self) -> &str {
-        "group_before_join"
+        "form_groups"
     }
 
     fn schema_check(&self) -> bool {

@@ -17,18 +17,32 @@ use datafusion::physical_plan::{
 };
 
 use super::keys::Keys;
-use super::work::Work;
+use super::work::{Purpose, Work};
 
-/// Groups rows as the partial aggregate of the engine's that it is made from, but may hand them on ungrouped.
+/// Groups rows as the partial aggregate of the engine's that it is made from, but may hand on several groups of one key, and
+/// rows ungrouped.
 #[derive(Debug)]
 pub(super) struct Grouping {
     engine: Arc<AggregateExec>,
+    purpose: Purpose,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl Grouping {
-    /// `None` if the aggregate is of a kind that is left to the engine.
-    pub(super) fn of(engine: &AggregateExec) -> Option<Self> {
+    /// Groups to be joined; `None` if the aggregate is of a kind that is left to the engine.
+    pub(super) fn before_join(engine: &AggregateExec) -> Option<Self> {
+        Self::of(engine, Purpose::Join)
+    }
+
+    /// Groups by a text alone, to be merged, at first in lots of so many; `None` for others.
+    pub(super) fn by_text(engine: &AggregateExec, lot: usize) -> Option<Self> {
+        let fields = engine.schema().fields().clone();
+        let text = engine.group_expr().expr().len() == 1
+            && fields.first().is_some_and(|key| *key.data_type() == DataType::Utf8View);
+        text.then(|| Self::of(engine, Purpose::Merge { lot })).flatten()
+    }
+
+    fn of(engine: &AggregateExec, purpose: Purpose) -> Option<Self> {
         let groups = engine.group_expr();
         // Grouping sets, none at all, input that is sorted by the groups, the top few only: each has its own way.
         let plain = *engine.mode() == AggregateMode::Partial
@@ -50,17 +64,20 @@ impl Grouping {
         });
         let schema = engine.schema();
         let keys = schema.fields().iter().take(groups.expr().len()).all(|key| Keys::supports(key.data_type()));
-        (plain && measured && keys).then(|| Self::new(Arc::new(engine.clone())))
+        (plain && measured && keys).then(|| Self::new(Arc::new(engine.clone()), purpose))
     }
 
-    fn new(engine: Arc<AggregateExec>) -> Self {
-        Self { engine, metrics: ExecutionPlanMetricsSet::new() }
+    fn new(engine: Arc<AggregateExec>, purpose: Purpose) -> Self {
+        Self { engine, purpose, metrics: ExecutionPlanMetricsSet::new() }
     }
 }
 
 impl DisplayAs for Grouping {
     fn fmt_as(&self, form: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Grouping before a join: ")?;
+        f.write_str(match self.purpose {
+            Purpose::Join => "Grouping before a join: ",
+            Purpose::Merge { .. } => "Grouping in lots: ",
+        })?;
         self.engine.fmt_as(form, f)
     }
 }
@@ -92,13 +109,13 @@ impl ExecutionPlan for Grouping {
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let engine = replace_children_if_necessary(Arc::clone(&self.engine) as Arc<dyn ExecutionPlan>, children)?;
         match engine.downcast_ref::<AggregateExec>() {
-            Some(engine) => Ok(Arc::new(Self::new(Arc::new(engine.clone())))),
+            Some(engine) => Ok(Arc::new(Self::new(Arc::new(engine.clone()), self.purpose))),
             None => internal_err!("an aggregate with another input is no aggregate any more"),
         }
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let work = Work::begin(&self.engine, partition, context, &self.metrics)?;
+        let work = Work::begin(&self.engine, self.purpose, partition, context, &self.metrics)?;
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), work.batches())))
     }
 

@@ -16,7 +16,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displaya
 use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 
-use super::GroupBeforeJoin;
+use super::FormGroups;
 use super::keys::Keys;
 
 /// The rows of columns as texts, null told apart from all.
@@ -117,17 +117,22 @@ const JOINED: [&str; 9] = [
     "select name, count(*), sum(y) from t left join names on t.g = names.id group by name order by name",
 ];
 
-async fn context(ours: bool, config: SessionConfig, memory: Option<usize>) -> SessionContext {
+async fn context(ours: Option<FormGroups>, config: SessionConfig, memory: Option<usize>) -> SessionContext {
     let runtime = match memory {
         Some(memory) => RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))),
         None => RuntimeEnvBuilder::new(),
     };
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime.build_arc().expect("runs"));
-    let builder = if ours { builder.with_physical_optimizer_rule(Arc::new(GroupBeforeJoin)) } else { builder };
+    let builder = match ours {
+        Some(rule) => builder.with_physical_optimizer_rule(Arc::new(rule)),
+        None => builder,
+    };
     let context = crate::functions::session(builder);
-    let values = "select value % 7 as g, case when value % 11 = 0 then null else value end as x, \
-                  case when value % 13 = 0 then null when value % 3 = 0 then 'a session with a long name ' || (value % 997) \
-                  else 's' || (value % 997) end as s, value % 2 = 1 as odd, value * 31 % 97 / 4.0 as y, \
+    let values = "select arrow_cast('s' || (value / 10), 'Utf8View') as session, arrow_cast('r' || value, 'Utf8View') as request, \
+                  arrow_cast('a visit with a long name ' || (value / 500 * 25 + value % 25), 'Utf8View') as visit, \
+                  value % 7 as g, case when value % 11 = 0 then null else value end as x, \
+                  arrow_cast(case when value % 13 = 0 then null when value % 3 = 0 then 'a session with a long name ' || (value % 997) \
+                  else 's' || (value % 997) end, 'Utf8View') as s, value % 2 = 1 as odd, value * 31 % 97 / 4.0 as y, \
                   to_timestamp_seconds(value % 5) as at from generate_series(1, 6000)";
     let names = "select * from (values (0, 'none'), (1, 'one'), (2, 'two'), (2, 'two'), (3, 'two'), (9, 'nine')) as n (id, name)";
     for (table, rows) in [("t", values), ("names", names)] {
@@ -155,7 +160,8 @@ fn small() -> SessionConfig {
 }
 
 async fn agree(config: SessionConfig, questions: &[&str]) {
-    let (ours, theirs) = (context(true, config.clone(), None).await, context(false, config, None).await);
+    let ours = context(Some(FormGroups { lot: 64 }), config.clone(), None).await;
+    let theirs = context(None, config, None).await;
     for question in questions {
         let (ours, theirs) = (answer(&ours, question).await, answer(&theirs, question).await);
         let texts = |batch: &RecordBatch| rows(batch.columns());
@@ -171,14 +177,51 @@ async fn groups_formed_before_a_join_are_those_formed_after_it() {
     let mut config = small();
     config.options_mut().execution.skip_partial_aggregation_probe_rows_threshold = 10;
     agree(config, &JOINED).await;
-    let ours = context(true, small(), None).await;
+    let ours = context(Some(FormGroups::default()), small(), None).await;
     for (question, early) in JOINED.iter().zip([true, true, true, false, true, false, false, false, false]) {
         let plan = told(&plan(&ours, question).await);
         assert_eq!(plan.contains("Grouping before a join"), early, "{question}\n{plan}");
     }
 }
 
-/// How many rows the operator before the join gives, and how many rows of its input they stand for.
+/// By keys that come back in every lot, in some, in one; long, short and missing; fewer and more of them than rows.
+const BY_TEXT: [&str; 7] = [
+    "select s, count(*), sum(x), max(y) from t group by s order by s",
+    "select s, count(*) filter (where odd), min(at) from t where x > 100 group by s order by s",
+    "select distinct s from t order by s",
+    "select session, count(*), avg(y) from t group by session order by session",
+    "select visit, count(*), min(s) from t group by visit order by visit",
+    "select request, sum(y) from t group by request order by request",
+    "select n, count(*) from (select s, count(*) as n from t group by s) as counted group by n order by n",
+];
+
+#[tokio::test]
+async fn groups_by_a_text_that_are_handed_on_in_lots_merge_into_those_of_the_engine() {
+    agree(small(), &BY_TEXT).await;
+    let mut config = small();
+    config.options_mut().execution.skip_partial_aggregation_probe_rows_threshold = 10;
+    agree(config, &BY_TEXT).await;
+    let ours = context(Some(FormGroups::default()), small(), None).await;
+    for question in BY_TEXT {
+        let plan = told(&plan(&ours, question).await);
+        assert!(plan.contains("Grouping in lots"), "{question}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn lots_are_handed_on_where_keys_end_and_grow_where_they_come_back() {
+    let all = async |lot, key: &str| {
+        let ours = context(Some(FormGroups { lot }), small(), None).await;
+        given(&ours, &format!("select {key}, count(*) from t group by {key}")).await
+    };
+    // Twenty-five at a time, each of which every partition meets some seven times.
+    let (whole, lots) = (all(usize::MAX, "visit").await, all(64, "visit").await);
+    assert!(whole.0 <= 3 * 325 && whole.1 == 6000, "{whole:?}");
+    assert!(lots.0 > whole.0 && lots.0 < 2 * whole.0 && lots.1 == 6000, "{lots:?} of {whole:?}");
+    assert_eq!(all(64, "s").await, all(usize::MAX, "s").await);
+}
+
+/// How many rows our operator gives, and how many rows of its input they stand for.
 async fn given(context: &SessionContext, sql: &str) -> (usize, i64) {
     let mut node = plan(context, sql).await;
     while node.name() != "Grouping" {
@@ -203,9 +246,9 @@ async fn groups_before_a_join_that_outgrow_the_memory_are_handed_on_and_begun_an
     let mut config = small();
     config.options_mut().execution.skip_partial_aggregation_probe_rows_threshold = usize::MAX;
     // In each of three partitions, of seven, two and five values.
-    let enough = given(&context(true, config.clone(), Some(1 << 20)).await, sql).await;
+    let enough = given(&context(Some(FormGroups::default()), config.clone(), Some(1 << 20)).await, sql).await;
     assert!(enough.0 <= 3 * 70 && enough.1 == 6000, "{enough:?}");
     // Less than the tables of the columns take, so that every batch fills it.
-    let little = given(&context(true, config, Some(30_000)).await, sql).await;
+    let little = given(&context(Some(FormGroups::default()), config, Some(30_000)).await, sql).await;
     assert!(little.0 > 1000 && little.1 == 6000, "{little:?}");
 }

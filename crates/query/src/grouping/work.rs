@@ -20,14 +20,34 @@ use super::keys::Keys;
 /// being joined, and only what is left over is saved.
 pub(super) const EARLY_GROUPS_MAX: f64 = 1.0 / 32.0;
 
+/// How many groups to be merged are formed before they are handed on and begun anew: so many that their table lies in the
+/// cache of a core. Most sessions, requests and visits end soon after they began, so that hardly any comes back; a table of
+/// all of them would miss the cache with every new one.
+pub(super) const LOT_GROUPS: usize = 1 << 16;
+
+/// Rows to a group below which a lot is not handed on, but may become twice as large: keys that come back from anywhere
+/// would else be handed on again and again.
+const LOT_ROWS: usize = 4;
+
+/// What groups are formed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be joined, all of them.
+    Join,
+    /// To be merged with those of the other partitions, at first in lots of so many.
+    Merge { lot: usize },
+}
+
 pub(super) struct Work {
     engine: Arc<AggregateExec>,
+    purpose: Purpose,
     context: Arc<TaskContext>,
     metrics: BaselineMetrics,
     by: PhysicalGroupBy,
     measures: Vec<Measure>,
     keys: Keys,
     groups: Vec<usize>,
+    /// Rows in these groups.
     rows: usize,
     reservation: MemoryReservation,
     phase: Phase,
@@ -53,6 +73,7 @@ enum Phase {
 impl Work {
     pub(super) fn begin(
         engine: &Arc<AggregateExec>,
+        purpose: Purpose,
         partition: usize,
         context: Arc<TaskContext>,
         metrics: &ExecutionPlanMetricsSet,
@@ -64,15 +85,15 @@ impl Work {
             Ok(Measure { arguments, filter: filter.clone(), accumulator: measure.create_groups_accumulator()? })
         });
         let measures = measures.collect::<Result<_>>()?;
-        let keys = Keys::new(engine.schema().fields().iter().take(by.expr().len()).map(|key| key.data_type().clone()));
         let reservation = MemoryConsumer::new(format!("Grouping[{partition}]")).register(context.memory_pool());
         let input = engine.input().execute(partition, Arc::clone(&context))?;
         Ok(Self {
             engine: Arc::clone(engine),
+            purpose,
             metrics: BaselineMetrics::new(metrics, partition),
             by,
             measures,
-            keys,
+            keys: new_keys(engine),
             groups: Vec::new(),
             rows: 0,
             reservation,
@@ -138,8 +159,7 @@ impl Work {
             measure.accumulator.update_batch(&arguments, &self.groups, filter, total)?;
         }
         self.rows += batch.num_rows();
-        let tried = self.context.session_config().options().execution.skip_partial_aggregation_probe_rows_threshold;
-        if self.rows >= tried && total as f64 > self.rows as f64 * EARLY_GROUPS_MAX {
+        if self.in_vain(total) {
             self.take()?;
             if let Phase::Grouping(input) = mem::replace(&mut self.phase, Phase::Ended) {
                 self.phase = Phase::Passing(input);
@@ -147,8 +167,27 @@ impl Work {
         } else if self.reservation.try_resize(self.size()).is_err() {
             // Whoever merges them can use the disk; here groups begin anew.
             self.take()?;
+            self.keys = new_keys(&self.engine);
+        } else if let Purpose::Merge { lot } = &mut self.purpose
+            && total >= *lot
+        {
+            if self.rows < LOT_ROWS * total {
+                *lot *= 2;
+            } else {
+                self.take()?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether there are so many groups that it does not pay to form them.
+    fn in_vain(&self, groups: usize) -> bool {
+        let options = &self.context.session_config().options().execution;
+        let most = match self.purpose {
+            Purpose::Join => EARLY_GROUPS_MAX,
+            Purpose::Merge { .. } => options.skip_partial_aggregation_probe_ratio_threshold,
+        };
+        self.rows >= options.skip_partial_aggregation_probe_rows_threshold && groups as f64 > self.rows as f64 * most
     }
 
     fn size(&self) -> usize {
@@ -165,7 +204,7 @@ impl Work {
             columns.extend(measure.accumulator.state(EmitTo::All)?);
         }
         let batch = RecordBatch::try_new(self.engine.schema(), columns)?;
-        self.reservation.resize(batch.get_array_memory_size());
+        self.reservation.resize(batch.get_array_memory_size() + self.size());
         self.ready = Some(batch);
         self.rows = 0;
         Ok(())
@@ -183,6 +222,11 @@ impl Work {
         }
         Ok(RecordBatch::try_new(self.engine.schema(), columns)?)
     }
+}
+
+fn new_keys(engine: &AggregateExec) -> Keys {
+    let (schema, groups) = (engine.schema(), engine.group_expr().expr().len());
+    Keys::new(schema.fields().iter().take(groups).map(|key| key.data_type().clone()))
 }
 
 impl Measure {
