@@ -2,6 +2,8 @@
 
 /// Slots of a new table.
 const SLOTS_MIN: usize = 1 << 10;
+/// Slots to a key, at least: so many that most keys lie where their hash says.
+const SLOTS_TO_KEY: usize = 4;
 /// A slot that holds nothing. No key has the highest number, for a batch is refused before numbers run out.
 const FREE: u64 = u64::MAX;
 
@@ -38,10 +40,33 @@ impl Slots {
         }
         self.slots[at] = u64::from(hash) << 32 | u64::from(next);
         self.held += 1;
-        if self.held * 2 > self.slots.len() {
+        if self.held * SLOTS_TO_KEY > self.slots.len() {
             self.grow();
         }
         next
+    }
+
+    /// Writes the number of each row whose key is where its hash says, and tells the other rows. Nothing here depends on
+    /// what another row found, so that the rows' misses of the cache overlap and no branch is guessed.
+    pub(super) fn find(
+        &self,
+        hashes: &[u32],
+        same: impl Fn(usize, u32) -> bool,
+        numbers: &mut [usize],
+        others: &mut Vec<u32>,
+    ) {
+        let mask = self.slots.len() - 1;
+        others.resize(hashes.len(), 0);
+        let mut missed = 0;
+        for (row, (hash, found)) in hashes.iter().zip(numbers).enumerate() {
+            let slot = self.slots[*hash as usize & mask];
+            let number = slot as u32;
+            *found = number as usize;
+            others[missed] = row as u32;
+            let here = ((slot >> 32) as u32 == *hash) & same(row, number);
+            missed += usize::from(!here);
+        }
+        others.truncate(missed);
     }
 
     /// Holds nothing any more, with the room it had.

@@ -25,6 +25,9 @@ pub(super) struct Texts {
     keys: Vec<u128>,
     blocks: Vec<Vec<u8>>,
     null: Option<u32>,
+    /// Of the rows of a batch, and which of them were not found at once.
+    hashes: Vec<u32>,
+    others: Vec<u32>,
 }
 
 impl Texts {
@@ -35,7 +38,8 @@ impl Texts {
 
     pub(super) fn new(data_type: DataType) -> Self {
         let (seed, slots) = (Seed::new(), Slots::new());
-        Self { data_type, seed, slots, keys: Vec::new(), blocks: Vec::new(), null: None }
+        let (keys, blocks, hashes, others) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { data_type, seed, slots, keys, blocks, null: None, hashes, others }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -44,7 +48,8 @@ impl Texts {
 
     pub(super) fn size(&self) -> usize {
         let blocks: usize = self.blocks.iter().map(Vec::capacity).sum();
-        self.slots.size() + self.keys.capacity() * size_of::<u128>() + blocks
+        let rows = (self.hashes.capacity() + self.others.capacity()) * size_of::<u32>();
+        self.slots.size() + self.keys.capacity() * size_of::<u128>() + blocks + rows
     }
 
     /// Appends the number of each row's text.
@@ -66,6 +71,9 @@ impl Texts {
 
     fn views(&mut self, views: &[u128], buffers: &[Buffer], nulls: Option<&NullBuffer>, numbers: &mut Vec<usize>) {
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        if nulls.is_none() && views.iter().fold(0, |longest, view| longest.max(*view as u32)) <= INLINE_BYTES {
+            return self.short(views, numbers);
+        }
         // Within a batch the same view is the same text. Zero is the view of the empty text.
         let mut last = None;
         numbers.extend(views.iter().enumerate().map(|(row, view)| match last {
@@ -77,6 +85,23 @@ impl Texts {
                 number
             }
         }));
+    }
+
+    /// Likewise where all are short and none is missing.
+    fn short(&mut self, views: &[u128], numbers: &mut Vec<usize>) {
+        let begin = numbers.len();
+        numbers.resize(begin + views.len(), 0);
+        let numbers = &mut numbers[begin..];
+        self.hashes.clear();
+        self.hashes.extend(views.iter().map(|view| self.seed.hash(*view as u64, (*view >> 64) as u64)));
+        let keys = &self.keys;
+        let same = |row: usize, number: u32| keys.get(number as usize).is_some_and(|key| *key == views[row]);
+        self.slots.find(&self.hashes, same, numbers, &mut self.others);
+        let others = std::mem::take(&mut self.others);
+        for row in others.iter().map(|row| *row as usize) {
+            numbers[row] = self.one(views[row], &[]) as usize;
+        }
+        self.others = others;
     }
 
     fn null(&mut self) -> u32 {
