@@ -306,7 +306,9 @@ async fn store(
                 }
             }
         }
-        let appends = groups.into_iter().map(|group| append(stream, group));
+        // One that is committed on the spot would hold up the others.
+        let alone = groups.len() == 1;
+        let appends = groups.into_iter().map(|group| append(stream, group, alone));
         for (shard, records, appended) in join_all(appends).await {
             match appended {
                 Ok((first, arrived)) => {
@@ -332,8 +334,12 @@ async fn store(
 
 type Appended = (ShardId, Vec<usize>, Result<(base::Offset, base::Millis), AppendError>);
 
-async fn append(stream: &Stream, group: Group) -> Appended {
-    let appended = stream.append_timed(group.shard, group.batch.finish()).await;
+async fn append(stream: &Stream, group: Group, alone: bool) -> Appended {
+    let batch = group.batch.finish();
+    let appended = match alone {
+        true => stream.append_alone(group.shard, batch).await,
+        false => stream.append_timed(group.shard, batch).await,
+    };
     (group.shard, group.records, appended.map(|(offsets, arrived)| (offsets.start, arrived)))
 }
 
