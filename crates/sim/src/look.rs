@@ -21,7 +21,6 @@ pub(crate) type Waiting = Pin<Box<dyn Future<Output = bool>>>;
 /// Times and payloads.
 pub(crate) type Records = Vec<(Millis, Vec<u8>)>;
 
-/// With `alone`, the log may write it at once, on this thread.
 pub(crate) fn append(
     stream: &Arc<Stream>,
     shard: ShardId,
@@ -29,7 +28,6 @@ pub(crate) fn append(
     put: &Put,
     stamp: Option<Stamp>,
     now: Millis,
-    alone: bool,
 ) -> Appending {
     let mut builder = Batch::builder().compression(put.compression);
     if let Some(stamp) = stamp {
@@ -40,12 +38,7 @@ pub(crate) fn append(
         builder.push(RecordRef { timestamp, value, ..RecordRef::default() }).expect("a small batch fits");
     }
     let (stream, batch) = (Arc::clone(stream), builder.finish());
-    Box::pin(async move {
-        match alone {
-            true => stream.append_alone(shard, batch).await.map(|(offsets, _)| offsets),
-            false => stream.append(shard, batch).await,
-        }
-    })
+    Box::pin(async move { stream.append(shard, batch).await })
 }
 
 pub(crate) fn wait(stream: &Arc<Stream>, shard: ShardId, offset: Offset) -> Waiting {
@@ -160,12 +153,4 @@ pub(crate) fn count_recoveries(log: &Log, hits: &Hits) {
         let how = sample.labels.iter().find(|(label, _)| *label == "how").map_or("", |(_, how)| how.as_str());
         hits.add(&format!("recovery: {how}"), sample.value as u64);
     }
-}
-
-/// Counts the groups that whoever appended has written.
-pub(crate) fn count_led(log: &Log, hits: &Hits) {
-    let mut samples = Vec::new();
-    log.measure(&mut samples);
-    let led = samples.iter().filter(|sample| sample.name == "riverrun_stream_led_commits_total");
-    hits.add("append: written by whoever appended", led.map(|sample| sample.value as u64).sum());
 }

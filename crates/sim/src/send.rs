@@ -67,8 +67,7 @@ type Ahead = BTreeMap<(&'static str, u32, i64), Vec<Speech>>;
 type Waits = BTreeMap<(&'static str, u32), Waiting>;
 
 impl World {
-    /// Sends batches at once: those of one shard may be written together, and a single one is written by whoever sends it.
-    /// Returns how many were acknowledged.
+    /// Sends batches at once: those of one shard may be written together. Returns how many were acknowledged.
     ///
     /// # Errors
     /// The promise that is broken, also by an answer alone.
@@ -77,7 +76,7 @@ impl World {
         for put in puts {
             let Some(shard) = self.shard_of(put.stream, put.hash)? else { continue };
             let kept = self.kept(put);
-            sent.extend(self.send(put, shard, kept, None, puts.len() == 1, &mut waits));
+            sent.extend(self.send(put, shard, kept, None, &mut waits));
         }
         self.answers(sent, waits)
     }
@@ -100,7 +99,7 @@ impl World {
             }
             let put = Put { stream: say.stream, hash: say.hash, ..Put::new(say.records, 24) };
             let Some((batch, kept)) = self.speech(say, shard, &put, &mut ahead) else { continue };
-            sent.extend(self.send(&put, shard, kept, Some(batch), says.len() == 1, &mut waits));
+            sent.extend(self.send(&put, shard, kept, Some(batch), &mut waits));
         }
         self.answers(sent, waits)
     }
@@ -189,7 +188,6 @@ impl World {
         shard: u32,
         kept: Vec<Kept>,
         batch: Option<Numbered>,
-        alone: bool,
         waits: &mut Waits,
     ) -> Option<Sent> {
         let stream = self.log().stream(put.stream)?;
@@ -197,7 +195,7 @@ impl World {
         let end = model.filter(|model| model.closed.is_none()).map(|model| Offset(model.end()));
         let values: Vec<&[u8]> = kept.iter().map(|kept| kept.value.as_slice()).collect();
         let stamp = batch.map(|(stamp, _)| stamp);
-        let mut appending = append(&stream, ShardId(shard), &values, put, stamp, self.clock.now(), alone);
+        let mut appending = append(&stream, ShardId(shard), &values, put, stamp, self.clock.now());
         if let Some(end) = end {
             let mut wait = wait(&stream, ShardId(shard), end);
             // Behind the end there is nothing to wait for yet, unless something unacknowledged is already there.
@@ -205,7 +203,7 @@ impl World {
                 waits.entry((put.stream, shard)).or_insert(wait);
             }
         }
-        let early = poll(&mut appending); // the first poll puts the batch into the queue or writes it, or is refused
+        let early = poll(&mut appending); // the first poll puts the batch into the queue, or is refused
         Some(Sent { stream: put.stream, shard, appending, kept, batch, early, answered: false })
     }
 

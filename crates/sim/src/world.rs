@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::clock::SimClock;
 use crate::disk::{Crash, SimDisk};
 use crate::hits::Hits;
-use crate::look::{append, count_led, count_recoveries, kind_of, look_up_times, poll, read_all, read_on, wait};
+use crate::look::{append, count_recoveries, kind_of, look_up_times, poll, read_all, read_on, wait};
 use crate::model::{Check, Kept, ShardModel, StreamModel};
 use crate::send::Speech;
 use crate::trace::Trace;
@@ -191,7 +191,6 @@ impl World {
     pub fn close(&mut self) {
         if let Some(log) = self.log.take() {
             count_recoveries(&log, &self.hits);
-            count_led(&log, &self.hits);
             log.close();
             self.trace.note("closed");
         }
@@ -271,15 +270,8 @@ impl World {
                     if early.or_else(|| poll(&mut waiting)) != Some(false) {
                         return Err("who waits for records of a deleted stream waits on".to_owned());
                     }
-                    let late = poll(&mut append(
-                        &stream,
-                        ShardId(0),
-                        &[b"late".as_slice()],
-                        &Put::new(1, 4),
-                        None,
-                        Millis(0),
-                        false,
-                    ));
+                    let late =
+                        poll(&mut append(&stream, ShardId(0), &[b"late".as_slice()], &Put::new(1, 4), None, Millis(0)));
                     if !matches!(late, Some(Err(_))) {
                         return Err(format!("an append to a deleted stream was answered {late:?}"));
                     }

@@ -5,9 +5,11 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use base::{Millis, Offset};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::batch::Batch;
@@ -147,11 +149,10 @@ impl Shard {
         Ok((receiver, schedule))
     }
 
-    /// Writes, syncs and answers one group of at most so many bytes, or one batch. Returns whether more is waiting; if not,
-    /// the shard is no longer scheduled.
-    pub(crate) fn commit(&self, segment_bytes: u64, most: usize) -> bool {
+    /// Writes, syncs and answers one group. Returns whether more is waiting; if not, the shard is no longer scheduled.
+    pub(crate) fn commit(&self, segment_bytes: u64) -> bool {
         let mut writer = self.writer.lock();
-        let group = self.take_group(most.min(usize::try_from(segment_bytes).unwrap_or(usize::MAX)));
+        let group = self.take_group(segment_bytes);
         let bytes: usize = group.iter().map(|waiting| waiting.batch.bytes()).sum();
         let group = self.judge(group);
         if !group.is_empty() {
@@ -169,7 +170,8 @@ impl Shard {
         queue.scheduled
     }
 
-    fn take_group(&self, most: usize) -> Vec<Waiting> {
+    fn take_group(&self, segment_bytes: u64) -> Vec<Waiting> {
+        let most = GROUP_BYTES_MAX.min(usize::try_from(segment_bytes).unwrap_or(usize::MAX));
         let mut queue = self.queue.lock();
         let mut bytes = 0;
         let mut count = 0;
@@ -265,7 +267,7 @@ impl Shard {
             }
             queue.refused = Some(AppendError::ShardClosed { shard: self.id });
         }
-        while self.commit(segment_bytes, GROUP_BYTES_MAX) {}
+        while self.commit(segment_bytes) {}
         // A committer that had taken a group before has written it by now: each holds the writer meanwhile.
         let mut writer = self.writer.lock();
         if let Err(error) = self.settle(&mut writer) {
@@ -565,6 +567,89 @@ fn write_zeros(file: &dyn DiskFile, at: u64, bytes: u64) -> io::Result<()> {
     file.write_at(at, &mut parts)
 }
 
-pub(crate) fn micros(duration: Duration) -> u64 {
+fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The threads that commit, for all shards of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Committers {
+    ready: Mutex<Ready>,
+    wake: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    shards: VecDeque<Job>,
+    closed: bool,
+}
+
+/// A shard with something waiting.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Committers {
+    /// Starts that many threads.
+    pub(crate) fn start(count: usize) -> io::Result<Arc<Self>> {
+        let committers = Arc::new(Self::default());
+        for number in 0..count {
+            let worker = Arc::clone(&committers);
+            let thread = std::thread::Builder::new().name(format!("commit-{number}")).spawn(move || worker.work())?;
+            committers.threads.lock().push(thread);
+        }
+        Ok(committers)
+    }
+
+    /// Hands over a shard that has something waiting and is not scheduled yet.
+    pub(crate) fn schedule(&self, job: Job) {
+        self.ready.lock().shards.push_back(job);
+        self.wake.notify_one();
+    }
+
+    /// Commits one group of the shard that waits longest, if any.
+    pub(crate) fn step(&self) -> bool {
+        let Some(job) = self.ready.lock().shards.pop_front() else { return false };
+        self.run(job);
+        true
+    }
+
+    /// Lets the threads finish what is scheduled and end.
+    pub(crate) fn close(&self) {
+        self.ready.lock().closed = true;
+        self.wake.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a committing thread had panicked");
+            }
+        }
+        while self.step() {} // without threads, or scheduled after they had gone
+    }
+
+    fn run(&self, job: Job) {
+        if job.shard.commit(job.segment_bytes) {
+            self.schedule(job); // behind the others: a busy shard must not starve them
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let mut ready = self.ready.lock();
+            let job = loop {
+                if let Some(job) = ready.shards.pop_front() {
+                    break job;
+                }
+                if ready.closed {
+                    return;
+                }
+                self.wake.wait(&mut ready);
+            };
+            drop(ready);
+            self.run(job);
+        }
+    }
 }

@@ -30,8 +30,6 @@ pub(crate) struct StreamCounts {
     pub(crate) evicted_producers: Counter,
     /// Groups written, each with one sync.
     pub(crate) commits: Counter,
-    /// Those of them that were written by whoever appended, without a committing thread.
-    pub(crate) led_commits: Counter,
     /// Batches whose arrival times had to be raised.
     pub(crate) clamped_batches: Counter,
     /// Fetches that met damaged bytes.
@@ -133,7 +131,6 @@ impl StreamCounts {
             ("riverrun_stream_expired_producers_total", &self.expired_producers),
             ("riverrun_stream_evicted_producers_total", &self.evicted_producers),
             ("riverrun_stream_commits_total", &self.commits),
-            ("riverrun_stream_led_commits_total", &self.led_commits),
             ("riverrun_stream_clamped_batches_total", &self.clamped_batches),
             ("riverrun_stream_corrupt_fetches_total", &self.corrupt),
             ("riverrun_stream_cut_bytes_total", &self.cut_bytes),

@@ -8,9 +8,8 @@
 //! How the pieces hang together:
 //!
 //! * [`batch`] encodes and decodes record batches; the caller's thread does the work, the log only patches two fields.
-//! * `commit` is group commit: all that waits for a shard is written with one call and synced once, then everyone is
-//!   woken. After a failed sync the shard is poisoned until it is opened anew. `committers` is who does it: a few
-//!   threads, or whoever appends alone.
+//! * `commit` is group commit: a few threads take all that waits for a shard, write it with one call, sync once, and
+//!   wake everyone. After a failed sync the shard is poisoned until it is opened anew.
 //! * `producer` remembers the last batches of idempotent producers, so that one sent again is not stored again.
 //! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
 //! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails. `reach`
@@ -26,7 +25,6 @@
 pub mod batch;
 mod cache;
 mod commit;
-mod committers;
 mod counts;
 mod delete;
 pub mod disk;

@@ -70,13 +70,6 @@ pub(crate) const OPEN_SEGMENTS_MAX: usize = 64;
 /// badly was not looked into.
 pub(crate) const COMMITTERS: usize = 16;
 
-/// Groups that others may be committing when somebody begins to commit on the spot.
-pub(crate) const BESIDE_LEADER_MAX: usize = 1;
-
-/// Microseconds that commits may take in the mean for somebody to wait for one on a thread of the runtime. On a disk that
-/// takes longer, two changes of thread make no difference.
-pub(crate) const LEADER_US_MAX: u64 = 1_000;
-
 /// Batches of a producer that a shard remembers: as many as the published clients have on the way at once
 /// (`max.in.flight.requests.per.connection` of an idempotent producer), hence as many as they may send again.
 pub(crate) const PRODUCER_BATCHES: usize = 5;

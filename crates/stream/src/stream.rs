@@ -13,8 +13,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::batch::Batch;
-use crate::commit::Answer;
-use crate::committers::{Committers, Job};
+use crate::commit::{Answer, Committers, Job};
 use crate::counts::StreamCounts;
 use crate::delete;
 use crate::error::{AppendError, FetchError, OpenError, ReshardError};
@@ -409,31 +408,12 @@ impl Stream {
     /// # Errors
     /// As [`Stream::append`].
     pub async fn append_timed(&self, shard: ShardId, batch: Batch) -> Result<(Range<Offset>, Millis), AppendError> {
-        self.append_by(shard, batch, false).await
-    }
-
-    /// Like [`Stream::append_timed`], for a caller that waits for this one batch and for nothing else in the same task. If
-    /// the batch is small and hardly anything else is being written, it is written and synced on the calling thread, which is
-    /// quicker than having it done: the other threads of the runtime, of which there must be some, go on meanwhile.
-    ///
-    /// # Errors
-    /// As [`Stream::append`].
-    pub async fn append_alone(&self, shard: ShardId, batch: Batch) -> Result<(Range<Offset>, Millis), AppendError> {
-        self.append_by(shard, batch, true).await
-    }
-
-    async fn append_by(
-        &self,
-        shard: ShardId,
-        batch: Batch,
-        alone: bool,
-    ) -> Result<(Range<Offset>, Millis), AppendError> {
         if batch.is_empty() {
             let end = self.shard(shard).ok_or_else(|| self.no_shard_to_append(shard))?.bounds().end;
             return Ok((end..end, Millis::default()));
         }
-        let (stamp, count, bytes) = (batch.stamp(), batch.len() as u32, batch.bytes());
-        let (answer, job) = match self.queue(shard, batch) {
+        let (stamp, count) = (batch.stamp(), batch.len() as u32);
+        let answer = match self.enqueue(shard, batch) {
             Err(closed @ AppendError::ShardClosed { .. }) => {
                 self.settled(shard).await;
                 let repeated = |stamp| self.shard(shard)?.repeated_when_closed(stamp, count);
@@ -441,14 +421,6 @@ impl Stream {
             }
             queued => queued?,
         };
-        if let Some(job) = job {
-            if !alone {
-                self.ground.committers.schedule(job);
-            } else if self.ground.committers.lead(job, bytes) {
-                // Whom the commit woke has this thread first: readers would wait for the answer otherwise.
-                tokio::task::yield_now().await;
-            }
-        }
         answer.await.unwrap_or(Err(AppendError::Closed))
     }
 
@@ -469,15 +441,7 @@ impl Stream {
     }
 
     /// Queues a batch; the answer comes once it is on disk.
-    #[cfg(test)]
-    pub(crate) fn enqueue(&self, shard: ShardId, batch: Batch) -> Result<oneshot::Receiver<Answer>, AppendError> {
-        let (answer, job) = self.queue(shard, batch)?;
-        job.into_iter().for_each(|job| self.ground.committers.schedule(job));
-        Ok(answer)
-    }
-
-    /// Queues a batch; the answer comes once it is on disk. The second value, if any, is to be handed to the committers.
-    fn queue(&self, shard: ShardId, mut batch: Batch) -> Result<(oneshot::Receiver<Answer>, Option<Job>), AppendError> {
+    pub(crate) fn enqueue(&self, shard: ShardId, mut batch: Batch) -> Result<oneshot::Receiver<Answer>, AppendError> {
         let (shard, segment_bytes, max, encryption) = {
             let shape = self.shape.read();
             let found = shape.shards.get(&shard.0).ok_or_else(|| self.no_shard_to_append(shard))?;
@@ -493,7 +457,10 @@ impl Stream {
             shard.seal.as_ref().ok_or(AppendError::NoKey)?.seal(&mut batch);
         }
         let (answer, schedule) = shard.enqueue(batch)?;
-        Ok((answer, schedule.then_some(Job { shard, segment_bytes })))
+        if schedule {
+            self.ground.committers.schedule(Job { shard, segment_bytes });
+        }
+        Ok(answer)
     }
 
     /// Reads durable records from `from` on: whole batches of up to about `max_bytes` of log, but at least one batch

@@ -149,7 +149,7 @@ async fn append(stream: &Stream, shard: ShardId, values: impl Iterator<Item = &V
     }
     let batch = builder.finish();
     loop {
-        match stream.append_alone(shard, batch.clone()).await {
+        match stream.append(shard, batch.clone()).await {
             Err(AppendError::Throttled { .. }) => tokio::time::sleep(PAUSE).await,
             other => return other.map(|_| ()).map_err(Into::into),
         }

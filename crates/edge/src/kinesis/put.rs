@@ -306,9 +306,7 @@ async fn store(
                 }
             }
         }
-        // One that is committed on the spot would hold up the others.
-        let alone = groups.len() == 1;
-        let appends = groups.into_iter().map(|group| append(stream, group, alone));
+        let appends = groups.into_iter().map(|group| append(stream, group));
         for (shard, records, appended) in join_all(appends).await {
             match appended {
                 Ok((first, arrived)) => {
@@ -334,12 +332,8 @@ async fn store(
 
 type Appended = (ShardId, Vec<usize>, Result<(base::Offset, base::Millis), AppendError>);
 
-async fn append(stream: &Stream, group: Group, alone: bool) -> Appended {
-    let batch = group.batch.finish();
-    let appended = match alone {
-        true => stream.append_alone(group.shard, batch).await,
-        false => stream.append_timed(group.shard, batch).await,
-    };
+async fn append(stream: &Stream, group: Group) -> Appended {
+    let appended = stream.append_timed(group.shard, group.batch.finish()).await;
     (group.shard, group.records, appended.map(|(offsets, arrived)| (offsets.start, arrived)))
 }
 

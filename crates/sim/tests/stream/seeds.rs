@@ -41,7 +41,6 @@ const MUST_HIT: &[&str] = &[
     "no room to write",
     "no room to create a file",
     "event: append",
-    "append: written by whoever appended",
     "event: produce",
     "event: spoil",
     "event: split",

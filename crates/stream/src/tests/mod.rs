@@ -1,6 +1,5 @@
 //! The log as a whole, through its face, on the real disk. The simulated one is the room `sim`.
 
-mod alone;
 mod encryption;
 mod face;
 mod kill;
