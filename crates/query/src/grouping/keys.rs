@@ -85,14 +85,13 @@ impl Keys {
         columns + pairs + self.numbers.capacity() * size_of::<usize>()
     }
 
-    /// The columns of all groups in the order of their numbers; none are left, but room for as many.
+    /// The columns of all groups in the order of their numbers; none are left.
     pub(super) fn take(&mut self) -> Result<Vec<ArrayRef>> {
         let mut taken = self.columns.iter_mut().map(Column::take).collect::<Result<Vec<_>>>()?;
         // The number that the columns so far have for each group, from the last column back to the first.
         let mut before: Option<Vec<u32>> = None;
         for (index, pairs) in self.pairs.iter_mut().enumerate().rev() {
-            pairs.slots.clear();
-            let keys = std::mem::take(&mut pairs.keys);
+            let keys = std::mem::replace(pairs, Pairs::new()).keys;
             let pair = |group: u32| keys[group as usize];
             let all: Vec<u64> = match before {
                 None => keys,

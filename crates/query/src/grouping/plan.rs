@@ -36,9 +36,9 @@ impl Grouping {
 
     /// Groups by a text alone, to be merged, at first in lots of so many; `None` for others.
     pub(super) fn by_text(engine: &AggregateExec, lot: usize) -> Option<Self> {
-        let fields = engine.schema().fields().clone();
+        let schema = engine.schema();
         let text = engine.group_expr().expr().len() == 1
-            && fields.first().is_some_and(|key| *key.data_type() == DataType::Utf8View);
+            && schema.fields().first().is_some_and(|key| *key.data_type() == DataType::Utf8View);
         text.then(|| Self::of(engine, Purpose::Merge { lot })).flatten()
     }
 

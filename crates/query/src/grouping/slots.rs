@@ -69,12 +69,6 @@ impl Slots {
         others.truncate(missed);
     }
 
-    /// Holds nothing any more, with the room it had.
-    pub(super) fn clear(&mut self) {
-        self.slots.fill(FREE);
-        self.held = 0;
-    }
-
     #[cold]
     fn grow(&mut self) {
         let size = self.slots.len() * 2;

@@ -148,17 +148,15 @@ impl Texts {
         number
     }
 
-    /// All texts in the order of their numbers; none are left, but room for as many.
+    /// All texts in the order of their numbers; none are left.
     pub(super) fn take(&mut self) -> Result<ArrayRef> {
-        self.slots.clear();
-        let room = Vec::with_capacity(self.keys.len());
-        let keys = std::mem::replace(&mut self.keys, room);
-        let nulls = self.null.take().map(|null| {
-            let valid: Vec<bool> = (0..keys.len()).map(|number| number != null as usize).collect();
+        let taken = std::mem::replace(self, Self::new(self.data_type.clone()));
+        let nulls = taken.null.map(|null| {
+            let valid: Vec<bool> = (0..taken.keys.len()).map(|number| number != null as usize).collect();
             NullBuffer::from(valid)
         });
-        let views = ScalarBuffer::from(keys);
-        let buffers: Vec<Buffer> = self.blocks.drain(..).map(Buffer::from_vec).collect();
+        let views = ScalarBuffer::from(taken.keys);
+        let buffers: Vec<Buffer> = taken.blocks.into_iter().map(Buffer::from_vec).collect();
         let text = matches!(self.data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         let keys: ArrayRef = if text {
             Arc::new(StringViewArray::try_new(views, buffers, nulls)?)

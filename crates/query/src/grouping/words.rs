@@ -88,25 +88,23 @@ impl Words {
         number
     }
 
-    /// All values in the order of their numbers; none are left, but room for as many.
+    /// All values in the order of their numbers; none are left.
     pub(super) fn take(&mut self) -> Result<ArrayRef> {
-        self.slots.clear();
-        let room = Vec::with_capacity(self.keys.len());
-        let keys = std::mem::replace(&mut self.keys, room);
-        let count = keys.len();
-        let nulls = self.null.take().map(|null| {
+        let taken = std::mem::replace(self, Self::new(self.data_type.clone()));
+        let count = taken.keys.len();
+        let nulls = taken.null.map(|null| {
             let valid: Vec<bool> = (0..count).map(|number| number != null as usize).collect();
             NullBuffer::from(valid)
         });
         let buffer = match self.data_type.primitive_width() {
             None => {
-                let truths = BooleanArray::from_iter(keys.iter().map(|key| Some(*key != 0)));
+                let truths = BooleanArray::from_iter(taken.keys.iter().map(|key| Some(*key != 0)));
                 return Ok(Arc::new(BooleanArray::new(truths.values().clone(), nulls)));
             }
-            Some(1) => Buffer::from_vec(keys.iter().map(|key| *key as u8).collect::<Vec<_>>()),
-            Some(2) => Buffer::from_vec(keys.iter().map(|key| *key as u16).collect::<Vec<_>>()),
-            Some(4) => Buffer::from_vec(keys.iter().map(|key| *key as u32).collect::<Vec<_>>()),
-            Some(_) => Buffer::from_vec(keys),
+            Some(1) => Buffer::from_vec(taken.keys.iter().map(|key| *key as u8).collect::<Vec<_>>()),
+            Some(2) => Buffer::from_vec(taken.keys.iter().map(|key| *key as u16).collect::<Vec<_>>()),
+            Some(4) => Buffer::from_vec(taken.keys.iter().map(|key| *key as u32).collect::<Vec<_>>()),
+            Some(_) => Buffer::from_vec(taken.keys),
         };
         let data = ArrayData::builder(self.data_type.clone()).len(count).add_buffer(buffer).nulls(nulls).build()?;
         Ok(make_array(data))

@@ -85,6 +85,7 @@ impl Work {
             Ok(Measure { arguments, filter: filter.clone(), accumulator: measure.create_groups_accumulator()? })
         });
         let measures = measures.collect::<Result<_>>()?;
+        let keys = Keys::new(engine.schema().fields().iter().take(by.expr().len()).map(|key| key.data_type().clone()));
         let reservation = MemoryConsumer::new(format!("Grouping[{partition}]")).register(context.memory_pool());
         let input = engine.input().execute(partition, Arc::clone(&context))?;
         Ok(Self {
@@ -93,7 +94,7 @@ impl Work {
             metrics: BaselineMetrics::new(metrics, partition),
             by,
             measures,
-            keys: new_keys(engine),
+            keys,
             groups: Vec::new(),
             rows: 0,
             reservation,
@@ -167,7 +168,6 @@ impl Work {
         } else if self.reservation.try_resize(self.size()).is_err() {
             // Whoever merges them can use the disk; here groups begin anew.
             self.take()?;
-            self.keys = new_keys(&self.engine);
         } else if let Purpose::Merge { lot } = &mut self.purpose
             && total >= *lot
         {
@@ -204,7 +204,7 @@ impl Work {
             columns.extend(measure.accumulator.state(EmitTo::All)?);
         }
         let batch = RecordBatch::try_new(self.engine.schema(), columns)?;
-        self.reservation.resize(batch.get_array_memory_size() + self.size());
+        self.reservation.resize(batch.get_array_memory_size());
         self.ready = Some(batch);
         self.rows = 0;
         Ok(())
@@ -222,11 +222,6 @@ impl Work {
         }
         Ok(RecordBatch::try_new(self.engine.schema(), columns)?)
     }
-}
-
-fn new_keys(engine: &AggregateExec) -> Keys {
-    let (schema, groups) = (engine.schema(), engine.group_expr().expr().len());
-    Keys::new(schema.fields().iter().take(groups).map(|key| key.data_type().clone()))
 }
 
 impl Measure {
