@@ -13,6 +13,7 @@ mod answer;
 mod catalog;
 mod counts;
 mod diagnose;
+mod dictionaries;
 pub mod encode;
 mod engine;
 mod error;

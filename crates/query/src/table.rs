@@ -136,8 +136,8 @@ impl Pinned {
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         if let Some(filter) = filter {
+            // The filter itself is handed to the source by the engine, when it has made its plan.
             source = source.with_pushdown_filters(self.weight_beyond(projection, &filter) >= LATE_WEIGHT_MIN);
-            source = source.with_predicate(filter);
         }
         let groups = FileGroup::new(kept).split_files(state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(self.of.url.clone(), Arc::new(source))

@@ -34,7 +34,7 @@ pub(super) fn before_join(after: &AggregateExec) -> Result<Option<Arc<dyn Execut
         && join.filter().is_none()
         && join.fetch().is_none();
     // What can be grouped before can be merged after.
-    if !joined || Grouping::before_join(after).is_none() {
+    if !joined || !Grouping::can(after) {
         return Ok(None);
     }
     let sides = Sides::of(join);
@@ -69,7 +69,7 @@ pub(super) fn before_join(after: &AggregateExec) -> Result<Option<Arc<dyn Execut
         Arc::clone(right),
         right.schema(),
     )?;
-    let Some(before) = Grouping::before_join(&before) else { return Ok(None) };
+    let Some(before) = Grouping::before_join(&before)? else { return Ok(None) };
     let before: Arc<dyn ExecutionPlan> = Arc::new(before);
 
     // The keys stay where they were, for the filter that the join gives the scan is told in their places.

@@ -5,7 +5,7 @@ use arrow::compute::take;
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, resources_datafusion_err};
 
-use super::slots::{Seed, Slots};
+use super::pairs::Pairs;
 use super::texts::Texts;
 use super::words::Words;
 
@@ -31,17 +31,17 @@ impl Keys {
         Texts::supports(data_type) || Words::supports(data_type)
     }
 
-    /// For columns of supported types, one at least.
-    pub(super) fn new(types: impl Iterator<Item = DataType>) -> Self {
-        let columns: Vec<Column> = types
-            .map(|data_type| {
-                if Texts::supports(&data_type) {
-                    Column::Texts(Texts::new(data_type))
-                } else {
-                    Column::Words(Words::new(data_type))
-                }
-            })
-            .collect();
+    /// For columns of supported types, one at least. Where the column is the only one, with room for so many groups.
+    pub(super) fn new(types: Vec<DataType>, expected: usize) -> Self {
+        let expected = if types.len() == 1 { expected } else { 0 };
+        let columns = types.into_iter().map(|data_type| {
+            if Texts::supports(&data_type) {
+                Column::Texts(Texts::new(data_type, expected))
+            } else {
+                Column::Words(Words::new(data_type))
+            }
+        });
+        let columns: Vec<Column> = columns.collect();
         let pairs = columns.iter().skip(1).map(|_| Pairs::new()).collect();
         Self { columns, pairs, numbers: Vec::new() }
     }
@@ -73,7 +73,7 @@ impl Keys {
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         match self.pairs.last() {
-            Some(pairs) => pairs.keys.len(),
+            Some(pairs) => pairs.len(),
             None => self.columns.first().map_or(0, Column::len),
         }
     }
@@ -85,13 +85,14 @@ impl Keys {
         columns + pairs + self.numbers.capacity() * size_of::<usize>()
     }
 
-    /// The columns of all groups in the order of their numbers; none are left.
-    pub(super) fn take(&mut self) -> Result<Vec<ArrayRef>> {
-        let mut taken = self.columns.iter_mut().map(Column::take).collect::<Result<Vec<_>>>()?;
+    /// The columns of all groups in the order of their numbers; none are left, but room for as many as are expected.
+    pub(super) fn take(&mut self, expected: usize) -> Result<Vec<ArrayRef>> {
+        let expected = if self.columns.len() == 1 { expected } else { 0 };
+        let mut taken = self.columns.iter_mut().map(|column| column.take(expected)).collect::<Result<Vec<_>>>()?;
         // The number that the columns so far have for each group, from the last column back to the first.
         let mut before: Option<Vec<u32>> = None;
         for (index, pairs) in self.pairs.iter_mut().enumerate().rev() {
-            let keys = std::mem::replace(pairs, Pairs::new()).keys;
+            let keys = pairs.take();
             let pair = |group: u32| keys[group as usize];
             let all: Vec<u64> = match before {
                 None => keys,
@@ -130,41 +131,10 @@ impl Column {
         }
     }
 
-    fn take(&mut self) -> Result<ArrayRef> {
+    fn take(&mut self, expected: usize) -> Result<ArrayRef> {
         match self {
-            Self::Texts(texts) => texts.take(),
+            Self::Texts(texts) => texts.take(expected),
             Self::Words(words) => words.take(),
-        }
-    }
-}
-
-/// Pairs of numbers, numbered in the order in which they come.
-#[derive(Debug)]
-struct Pairs {
-    seed: Seed,
-    slots: Slots,
-    keys: Vec<u64>,
-}
-
-impl Pairs {
-    fn new() -> Self {
-        Self { seed: Seed::new(), slots: Slots::new(), keys: Vec::new() }
-    }
-
-    fn size(&self) -> usize {
-        self.slots.size() + self.keys.capacity() * size_of::<u64>()
-    }
-
-    /// Puts the number of each pair in the place of its first number.
-    fn number(&mut self, firsts: &mut [usize], seconds: &[usize]) {
-        for (first, second) in firsts.iter_mut().zip(seconds) {
-            let pair = (*first as u64) << 32 | *second as u64;
-            let (keys, next) = (&self.keys, self.keys.len() as u32);
-            let number = self.slots.number(self.seed.hash(pair, 0), next, |number| keys[number as usize] == pair);
-            if number == next {
-                self.keys.push(pair);
-            }
-            *first = number as usize;
         }
     }
 }

@@ -1,12 +1,18 @@
-//! Groups that we form and not the engine: before a join ([`early`]), and by a text in lots that the cache holds
-//! ([`work::LOT_GROUPS`]). The rule, the operator, and the numbers that groups have.
+//! Groups that we form and not the engine: before a join ([`early`]), by a text, and by several columns with a text among them
+//! that can be read as a dictionary, in lots that the cache holds ([`work::LOT_GROUPS`]). The rule, the operators, and the numbers
+//! that groups have.
 //!
-//! The operator could form any groups. Where neither is to be had, as for groups by several columns, the engine's own is as
-//! fast or faster.
+//! The operators could form any groups. Where nothing is to be had, as for groups by numbers alone, the engine's own are as fast
+//! or faster.
 
 mod early;
+mod input;
 mod keys;
+mod measure;
+mod merging;
+mod pairs;
 mod plan;
+mod slices;
 mod slots;
 mod texts;
 mod words;
@@ -22,12 +28,16 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
+use merging::Merging;
 use plan::Grouping;
 
-/// Forms groups before joins where that gives the same, and those by a text in lots. To be the last rule: others know only
-/// the engine's operators, and have by now told the scan which rows the join wants.
+use crate::dictionaries;
+
+/// Forms groups before joins where that gives the same, and those by texts in lots, and has scans read dictionaries for them and
+/// for filters. To be the last rule: others know only the engine's operators, and have by now told the scan which rows the join
+/// wants.
 #[derive(Debug)]
 pub(crate) struct FormGroups {
     lot: usize,
@@ -42,10 +52,15 @@ impl Default for FormGroups {
 impl PhysicalOptimizerRule for FormGroups {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let done = plan.transform_up(|node| {
-            let Some(engine) = node.downcast_ref::<AggregateExec>() else { return Ok(Transformed::no(node)) };
+            let Some(engine) = node.downcast_ref::<AggregateExec>() else {
+                return Ok(dictionaries::open(&node).map_or_else(|| Transformed::no(node), Transformed::yes));
+            };
             let ours = match early::before_join(engine)? {
                 Some(early) => Some(early),
-                None => Grouping::by_text(engine, self.lot).map(|grouping| Arc::new(grouping) as _),
+                None if *engine.mode() == AggregateMode::FinalPartitioned => {
+                    Merging::of(engine).map(|merging| Arc::new(merging) as _)
+                }
+                None => Grouping::in_lots(engine, self.lot)?.map(|grouping| Arc::new(grouping) as _),
             };
             Ok(ours.map_or_else(|| Transformed::no(node), Transformed::yes))
         });

@@ -13,9 +13,9 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, InputOrderMode, PlanProperties,
-    replace_children_if_necessary,
 };
 
+use super::input::Input;
 use super::keys::Keys;
 use super::work::{Purpose, Work};
 
@@ -24,22 +24,45 @@ use super::work::{Purpose, Work};
 #[derive(Debug)]
 pub(super) struct Grouping {
     engine: Arc<AggregateExec>,
+    input: Input,
     purpose: Purpose,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl Grouping {
     /// Groups to be joined; `None` if the aggregate is of a kind that is left to the engine.
-    pub(super) fn before_join(engine: &AggregateExec) -> Option<Self> {
-        Self::of(engine, Purpose::Join)
+    pub(super) fn before_join(engine: &AggregateExec) -> Result<Option<Self>> {
+        Ok(match Self::of(engine, Purpose::Join) {
+            Some(grouping) => Some(grouping.over_dictionaries()?.0),
+            None => None,
+        })
     }
 
-    /// Groups by a text alone, to be merged, at first in lots of so many; `None` for others.
-    pub(super) fn by_text(engine: &AggregateExec, lot: usize) -> Option<Self> {
+    /// Whether [`Self::before_join`] gives one.
+    pub(super) fn can(engine: &AggregateExec) -> bool {
+        Self::of(engine, Purpose::Join).is_some()
+    }
+
+    /// Groups to be merged, at first in lots of so many, where ours are faster: by a text alone, and by several columns with a
+    /// text among them that can be read as a dictionary. `None` for others.
+    pub(super) fn in_lots(engine: &AggregateExec, lot: usize) -> Result<Option<Self>> {
+        let Some(grouping) = Self::of(engine, Purpose::Merge { lot }) else { return Ok(None) };
         let schema = engine.schema();
-        let text = engine.group_expr().expr().len() == 1
+        let alone = engine.group_expr().expr().len() == 1
             && schema.fields().first().is_some_and(|key| *key.data_type() == DataType::Utf8View);
-        text.then(|| Self::of(engine, Purpose::Merge { lot })).flatten()
+        let (grouping, dictionary) = grouping.over_dictionaries()?;
+        Ok((alone || dictionary).then_some(grouping))
+    }
+
+    /// Whether its groups are to be merged, and not to be joined.
+    pub(super) fn is_merged(&self) -> bool {
+        matches!(self.purpose, Purpose::Merge { .. })
+    }
+
+    fn over_dictionaries(mut self) -> Result<(Self, bool)> {
+        let (input, dictionary) = self.input.over_dictionaries(&self.engine)?;
+        self.input = input;
+        Ok((self, dictionary))
     }
 
     fn of(engine: &AggregateExec, purpose: Purpose) -> Option<Self> {
@@ -64,11 +87,11 @@ impl Grouping {
         });
         let schema = engine.schema();
         let keys = schema.fields().iter().take(groups.expr().len()).all(|key| Keys::supports(key.data_type()));
-        (plain && measured && keys).then(|| Self::new(Arc::new(engine.clone()), purpose))
+        (plain && measured && keys).then(|| Self::new(Arc::new(engine.clone()), Input::of(engine), purpose))
     }
 
-    fn new(engine: Arc<AggregateExec>, purpose: Purpose) -> Self {
-        Self { engine, purpose, metrics: ExecutionPlanMetricsSet::new() }
+    fn new(engine: Arc<AggregateExec>, input: Input, purpose: Purpose) -> Self {
+        Self { engine, input, purpose, metrics: ExecutionPlanMetricsSet::new() }
     }
 }
 
@@ -96,7 +119,7 @@ impl ExecutionPlan for Grouping {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        self.engine.children()
+        vec![&self.input.plan]
     }
 
     fn apply_expressions(
@@ -107,15 +130,12 @@ impl ExecutionPlan for Grouping {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let engine = replace_children_if_necessary(Arc::clone(&self.engine) as Arc<dyn ExecutionPlan>, children)?;
-        match engine.downcast_ref::<AggregateExec>() {
-            Some(engine) => Ok(Arc::new(Self::new(Arc::new(engine.clone()), self.purpose))),
-            None => internal_err!("an aggregate with another input is no aggregate any more"),
-        }
+        let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("Grouping has one child") };
+        Ok(Arc::new(Self::new(Arc::clone(&self.engine), self.input.from(input), self.purpose)))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let work = Work::begin(&self.engine, self.purpose, partition, context, &self.metrics)?;
+        let work = Work::begin(&self.engine, &self.input, self.purpose, partition, context, &self.metrics)?;
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), work.batches())))
     }
 

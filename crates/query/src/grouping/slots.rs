@@ -18,8 +18,10 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new() -> Self {
-        Self { slots: vec![FREE; SLOTS_MIN], held: 0 }
+    /// With room for so many keys.
+    pub(super) fn new(expected: usize) -> Self {
+        let slots = (expected * SLOTS_TO_KEY).next_power_of_two().max(SLOTS_MIN);
+        Self { slots: vec![FREE; slots], held: 0 }
     }
 
     /// The number of the key with this hash, of which `same` says whether a number is its; else `next` from now on.

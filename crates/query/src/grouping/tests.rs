@@ -1,11 +1,11 @@
 //! Groups against a model, and queries against the engine without us.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StringViewArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Int64Type};
@@ -13,7 +13,7 @@ use arrow::util::display::array_value_to_string;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 
@@ -40,54 +40,73 @@ fn batch() -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec((text(), number, prop::option::of(any::<bool>())), 1..40)
 }
 
+/// A dictionary that all batches share. It holds a text twice, and one that no row has.
+static POOL: LazyLock<ArrayRef> = LazyLock::new(|| {
+    let texts = ["", "a", "b", "a", "a long beginning 0 and an end 0", "a long beginning 0 and an end 1", "never"];
+    Arc::new(StringArray::from_iter_values(texts))
+});
+
 fn columns(rows: &[Row], wanted: &[usize]) -> Vec<ArrayRef> {
     let texts: ArrayRef = Arc::new(rows.iter().map(|row| row.0.as_deref()).collect::<StringArray>());
     let numbers = rows.iter().map(|row| row.1);
     let short = rows.iter().map(|row| row.0.as_deref().unwrap_or_default());
     let short = short.map(|text| Some(&text[..text.len().min(12)]));
-    let all: [ArrayRef; 8] = [
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let of_pool: Int32Array = rows.iter().map(|row| row.1.map(|number| number.rem_euclid(6) as i32)).collect();
+    let all: [ArrayRef; 10] = [
         cast(&texts, &DataType::Utf8View).expect("casts"),
         Arc::new(numbers.clone().collect::<Int64Array>()),
         Arc::new(rows.iter().map(|row| row.2).collect::<BooleanArray>()),
         Arc::new(numbers.clone().collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
         cast(&numbers.map(|n| n.map(|n| n.clamp(-100, 100))).collect::<Int64Array>(), &DataType::Int8).expect("casts"),
         cast(&texts, &DataType::BinaryView).expect("casts"),
-        texts,
+        Arc::clone(&texts),
         Arc::new(short.collect::<StringViewArray>()),
+        cast(&texts, &dictionary).expect("casts"),
+        Arc::new(DictionaryArray::new(of_pool, Arc::clone(&POOL))),
     ];
     wanted.iter().map(|index| Arc::clone(&all[*index])).collect()
 }
 
 proptest! {
     #[test]
-    fn groups_are_numbered_as_they_come_and_given_back_as_they_came(
+    fn rows_have_the_number_of_their_group_and_groups_are_given_back_in_the_order_of_their_numbers(
         batches in prop::collection::vec(batch(), 1..6),
-        wanted in prop::collection::vec(0..8usize, 1..4),
+        wanted in prop::collection::vec(0..10usize, 1..4),
     ) {
-        let types = columns(&batches[0], &wanted);
-        let mut keys = Keys::new(types.iter().map(|column| column.data_type().clone()));
-        let mut model: HashMap<Vec<Option<String>>, usize> = HashMap::new();
-        let mut order = Vec::new();
-        let mut groups = Vec::new();
-        for batch in &batches {
-            let columns = columns(batch, &wanted);
-            keys.number(&columns, &mut groups).expect("numbers");
-            let expected = rows(&columns).into_iter().map(|row| {
-                *model.entry(row.clone()).or_insert_with(|| { order.push(row); order.len() - 1 })
-            });
-            prop_assert_eq!(&groups, &expected.collect::<Vec<_>>());
-            prop_assert_eq!(keys.len(), order.len());
+        let plain = |data_type: &DataType| match data_type {
+            DataType::Dictionary(..) => DataType::Utf8View,
+            plain => plain.clone(),
+        };
+        let types: Vec<DataType> = columns(&batches[0], &wanted).iter().map(|column| plain(column.data_type())).collect();
+        let mut keys = Keys::new(types.clone(), 3);
+        for expected in [0, 100] {
+            let mut given: Vec<(usize, Vec<Option<String>>)> = Vec::new();
+            let mut groups = Vec::new();
+            for batch in &batches {
+                let columns = columns(batch, &wanted);
+                keys.number(&columns, &mut groups).expect("numbers");
+                prop_assert_eq!(groups.len(), batch.len());
+                given.extend(groups.iter().copied().zip(rows(&columns)));
+            }
+            let different: HashSet<_> = given.iter().map(|(_, row)| row).collect();
+            prop_assert_eq!(keys.len(), different.len());
+            let taken = keys.take(expected).expect("are taken");
+            prop_assert!(taken.iter().zip(&types).all(|(taken, data_type)| taken.data_type() == data_type));
+            let taken = rows(&taken);
+            prop_assert_eq!(taken.len(), different.len());
+            for (group, row) in &given {
+                prop_assert_eq!(&taken[*group], row);
+            }
+            // What was taken is forgotten, also which texts of a dictionary were met.
+            prop_assert_eq!(keys.len(), 0);
         }
-        let taken = keys.take().expect("are taken");
-        prop_assert!(taken.iter().zip(&types).all(|(taken, column)| taken.data_type() == column.data_type()));
-        prop_assert_eq!(rows(&taken), order);
-        prop_assert_eq!(keys.len(), 0);
     }
 }
 
 #[test]
 fn a_hundred_thousand_groups_keep_their_numbers_while_their_table_grows() {
-    let mut keys = Keys::new([DataType::Utf8View, DataType::Int64].into_iter());
+    let mut keys = Keys::new(vec![DataType::Utf8View, DataType::Int64], 0);
     let columns = |rows: std::ops::Range<i64>| -> Vec<ArrayRef> {
         let texts =
             rows.clone().map(|n| if n % 2 == 0 { format!("s{n}") } else { format!("a session's long name {n}") });
@@ -105,7 +124,7 @@ fn a_hundred_thousand_groups_keep_their_numbers_while_their_table_grows() {
         }
     }
     assert!(keys.size() > 100_000 * 16, "{}", keys.size());
-    assert_eq!(rows(&keys.take().expect("are taken")), rows(&columns(0..100_000)));
+    assert_eq!(rows(&keys.take(0).expect("are taken")), rows(&columns(0..100_000)));
 }
 
 /// Of one product or several, with duplicates among the names, some without any event.
@@ -253,6 +272,39 @@ async fn groups_before_a_join_that_outgrow_the_memory_are_handed_on_and_begun_an
     let enough = given(&context(Some(FormGroups::default()), config.clone(), Some(1 << 20)).await, sql).await;
     assert!(enough.0 <= 3 * 70 && enough.1 == 6000, "{enough:?}");
     // Less than the tables of the columns take, so that every batch fills it.
-    let little = given(&context(Some(FormGroups::default()), config, Some(30_000)).await, sql).await;
+    let little = given(&context(Some(FormGroups::default()), config, Some(20_000)).await, sql).await;
     assert!(little.0 > 1000 && little.1 == 6000, "{little:?}");
+}
+
+#[tokio::test]
+async fn groups_to_be_merged_that_outgrow_the_memory_go_on_with_the_engine_which_uses_the_disk() {
+    let mut config = small();
+    config.options_mut().execution.skip_partial_aggregation_probe_rows_threshold = usize::MAX;
+    let theirs = context(None, config.clone(), None).await;
+    let ours = context(Some(FormGroups::default()), config, Some(400_000)).await;
+    for (question, outgrows) in [
+        ("select request, count(*), sum(x), min(s), avg(y) from t group by request", true),
+        ("select visit, count(*) filter (where odd), max(at) from t group by visit", false),
+    ] {
+        let plan = plan(&ours, question).await;
+        assert!(told(&plan).contains("Merging groups"), "{}", told(&plan));
+        let batches = collect(Arc::clone(&plan), ours.task_ctx()).await.expect("memory and disk suffice");
+        let expected = answer(&theirs, question).await;
+        let batch = concat_batches(&expected.schema(), &batches).expect("of one schema");
+        let sorted = |batch: &RecordBatch| {
+            let mut rows = rows(batch.columns());
+            rows.sort();
+            rows
+        };
+        assert_eq!(sorted(&batch), sorted(&expected), "{question}");
+        assert_eq!(spilled(&plan, "Merging") > 0, outgrows, "{question}");
+        drop(plan);
+        assert_eq!(ours.runtime_env().memory_pool.reserved(), 0);
+    }
+}
+
+/// Bytes that operators of this name wrote to the disk.
+fn spilled(plan: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
+    let own = if plan.name() == name { plan.metrics().and_then(|all| all.spilled_bytes()).unwrap_or(0) } else { 0 };
+    own + plan.children().into_iter().map(|child| spilled(child, name)).sum::<usize>()
 }

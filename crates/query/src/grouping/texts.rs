@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, Int32Array, StringViewArray};
 use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::Result;
 
 use super::slots::{Seed, Slots};
@@ -28,7 +28,19 @@ pub(super) struct Texts {
     /// Of the rows of a batch, and which of them were not found at once.
     hashes: Vec<u32>,
     others: Vec<u32>,
+    /// The dictionary that rows came in last.
+    dictionary: Option<Dictionary>,
 }
+
+/// Which number each of a dictionary's texts has, as far as rows had them: it may hold some that no row has.
+#[derive(Debug)]
+struct Dictionary {
+    texts: ArrayRef,
+    numbers: Vec<u32>,
+}
+
+/// The number of a dictionary's text that no row had yet. No key has it, see [`Slots`].
+const UNMET: u32 = u32::MAX;
 
 impl Texts {
     pub(super) fn supports(data_type: &DataType) -> bool {
@@ -36,10 +48,10 @@ impl Texts {
         matches!(data_type, Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView)
     }
 
-    pub(super) fn new(data_type: DataType) -> Self {
-        let (seed, slots) = (Seed::new(), Slots::new());
-        let (keys, blocks, hashes, others) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { data_type, seed, slots, keys, blocks, null: None, hashes, others }
+    pub(super) fn new(data_type: DataType, expected: usize) -> Self {
+        let (seed, slots) = (Seed::new(), Slots::new(expected));
+        let (keys, blocks, hashes, others) = (Vec::with_capacity(expected), Vec::new(), Vec::new(), Vec::new());
+        Self { data_type, seed, slots, keys, blocks, null: None, hashes, others, dictionary: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -49,11 +61,16 @@ impl Texts {
     pub(super) fn size(&self) -> usize {
         let blocks: usize = self.blocks.iter().map(Vec::capacity).sum();
         let rows = (self.hashes.capacity() + self.others.capacity()) * size_of::<u32>();
-        self.slots.size() + self.keys.capacity() * size_of::<u128>() + blocks + rows
+        let dictionary =
+            self.dictionary.as_ref().map_or(0, |dictionary| dictionary.numbers.capacity() * size_of::<u32>());
+        self.slots.size() + self.keys.capacity() * size_of::<u128>() + blocks + rows + dictionary
     }
 
     /// Appends the number of each row's text.
     pub(super) fn number(&mut self, column: &ArrayRef, numbers: &mut Vec<usize>) -> Result<()> {
+        if let Some(column) = column.as_dictionary_opt::<Int32Type>() {
+            return self.dictionary(column, numbers);
+        }
         let column = match column.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 => &cast(column, &DataType::Utf8View)?,
             DataType::Binary | DataType::LargeBinary => &cast(column, &DataType::BinaryView)?,
@@ -66,6 +83,51 @@ impl Texts {
                 self.views(column.views(), column.data_buffers(), column.nulls(), numbers);
             }
         }
+        Ok(())
+    }
+
+    /// Likewise of rows that come with a dictionary: a text is looked up when a row has it first, and once for all batches
+    /// that have the dictionary in common.
+    fn dictionary(&mut self, column: &DictionaryArray<Int32Type>, numbers: &mut Vec<usize>) -> Result<()> {
+        let texts = column.values();
+        let mut dictionary = match self.dictionary.take() {
+            Some(dictionary) if same(&dictionary.texts, texts) => dictionary,
+            _ => Dictionary { texts: Arc::clone(texts), numbers: vec![UNMET; texts.len()] },
+        };
+        let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
+        let valid = |row| nulls.is_none_or(|nulls| nulls.is_valid(row));
+        let keys = column.keys().values();
+        let met = &mut dictionary.numbers;
+        let unmet = |(row, key): (usize, &i32)| valid(row) && met[*key as usize] == UNMET;
+        if keys.iter().enumerate().any(unmet) {
+            let mut first: Vec<i32> = Vec::new();
+            for (row, key) in keys.iter().enumerate() {
+                if valid(row) && met[*key as usize] == UNMET {
+                    met[*key as usize] = 0;
+                    first.push(*key);
+                }
+            }
+            let texts = if first.iter().copied().eq(0..texts.len() as i32) {
+                cast(texts, &DataType::Utf8View)?
+            } else {
+                cast(&take(texts, &Int32Array::from(first.clone()), None)?, &DataType::Utf8View)?
+            };
+            let mut found = Vec::with_capacity(first.len());
+            self.number(&texts, &mut found)?;
+            for (key, number) in first.iter().zip(found) {
+                met[*key as usize] = number as u32;
+            }
+        }
+        match nulls {
+            None => numbers.extend(keys.iter().map(|key| met[*key as usize] as usize)),
+            Some(_) => {
+                numbers.extend(keys.iter().enumerate().map(|(row, key)| match valid(row) {
+                    true => met[*key as usize] as usize,
+                    false => self.null() as usize,
+                }));
+            }
+        }
+        self.dictionary = Some(dictionary);
         Ok(())
     }
 
@@ -148,9 +210,9 @@ impl Texts {
         number
     }
 
-    /// All texts in the order of their numbers; none are left.
-    pub(super) fn take(&mut self) -> Result<ArrayRef> {
-        let taken = std::mem::replace(self, Self::new(self.data_type.clone()));
+    /// All texts in the order of their numbers; none are left, but room for as many as are expected.
+    pub(super) fn take(&mut self, expected: usize) -> Result<ArrayRef> {
+        let taken = std::mem::replace(self, Self::new(self.data_type.clone(), expected));
         let nulls = taken.null.map(|null| {
             let valid: Vec<bool> = (0..taken.keys.len()).map(|number| number != null as usize).collect();
             NullBuffer::from(valid)
@@ -164,6 +226,16 @@ impl Texts {
             Arc::new(BinaryViewArray::try_new(views, buffers, nulls)?)
         };
         Ok(if *keys.data_type() == self.data_type { keys } else { cast(&keys, &self.data_type)? })
+    }
+}
+
+/// Whether it is one dictionary: the same place in memory. Whoever keeps one keeps its place from being used for another.
+fn same(one: &ArrayRef, other: &ArrayRef) -> bool {
+    match (one.as_string_opt::<i32>(), other.as_string_opt::<i32>()) {
+        (Some(one), Some(other)) => {
+            one.len() == other.len() && std::ptr::eq(one.value_offsets().as_ptr(), other.value_offsets().as_ptr())
+        }
+        _ => false,
     }
 }
 

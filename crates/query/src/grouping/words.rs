@@ -25,7 +25,7 @@ impl Words {
     }
 
     pub(super) fn new(data_type: DataType) -> Self {
-        Self { data_type, seed: Seed::new(), slots: Slots::new(), keys: Vec::new(), null: None }
+        Self { data_type, seed: Seed::new(), slots: Slots::new(0), keys: Vec::new(), null: None }
     }
 
     pub(super) fn len(&self) -> usize {

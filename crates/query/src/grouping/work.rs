@@ -3,18 +3,20 @@
 use std::mem;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::{AggregateExec, PhysicalGroupBy, aggregate_expressions, evaluate_group_by};
+use datafusion::physical_plan::aggregates::{AggregateExec, PhysicalGroupBy, evaluate_group_by};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, RecordOutput};
 use futures::{Stream, StreamExt, stream};
 
+use super::input::Input;
 use super::keys::Keys;
+use super::measure::Measure;
+use super::slices::Slices;
 
 /// From how many groups to a row on it does not pay to group before a join. Forming a group costs a row about as much as
 /// being joined, and only what is left over is saved.
@@ -52,14 +54,7 @@ pub(super) struct Work {
     reservation: MemoryReservation,
     phase: Phase,
     /// What is to be handed on, in slices.
-    ready: Option<RecordBatch>,
-}
-
-/// What is computed for each group.
-struct Measure {
-    arguments: Vec<Arc<dyn PhysicalExpr>>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    accumulator: Box<dyn GroupsAccumulator>,
+    ready: Option<Slices>,
 }
 
 enum Phase {
@@ -73,21 +68,18 @@ enum Phase {
 impl Work {
     pub(super) fn begin(
         engine: &Arc<AggregateExec>,
+        input: &Input,
         purpose: Purpose,
         partition: usize,
         context: Arc<TaskContext>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Self> {
         let by = engine.group_expr().clone();
-        let arguments = aggregate_expressions(engine.aggr_expr(), engine.mode(), by.num_group_exprs())?;
-        let measures = engine.aggr_expr().iter().zip(arguments).zip(engine.filter_expr());
-        let measures = measures.map(|((measure, arguments), filter)| {
-            Ok(Measure { arguments, filter: filter.clone(), accumulator: measure.create_groups_accumulator()? })
-        });
-        let measures = measures.collect::<Result<_>>()?;
-        let keys = Keys::new(engine.schema().fields().iter().take(by.expr().len()).map(|key| key.data_type().clone()));
+        let measures = Measure::all(engine, |expr| input.over(expr))?;
+        let types = engine.schema().fields().iter().take(by.expr().len()).map(|key| key.data_type().clone()).collect();
+        let keys = Keys::new(types, 0);
         let reservation = MemoryConsumer::new(format!("Grouping[{partition}]")).register(context.memory_pool());
-        let input = engine.input().execute(partition, Arc::clone(&context))?;
+        let input = input.plan.execute(partition, Arc::clone(&context))?;
         Ok(Self {
             engine: Arc::clone(engine),
             purpose,
@@ -114,7 +106,7 @@ impl Work {
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(slice) = self.slice() {
+            if let Some(slice) = self.ready.as_mut().and_then(Iterator::next) {
                 return Ok(Some(slice));
             }
             match &mut self.phase {
@@ -130,22 +122,11 @@ impl Work {
                     Some(batch) => self.group(&batch)?,
                     None => {
                         self.phase = Phase::Ended;
-                        self.take()?;
+                        self.take(0)?;
                     }
                 },
             }
         }
-    }
-
-    fn slice(&mut self) -> Option<RecordBatch> {
-        let ready = self.ready.take()?;
-        let size = self.context.session_config().batch_size();
-        if ready.num_rows() <= size {
-            self.reservation.free();
-            return (ready.num_rows() > 0).then_some(ready);
-        }
-        self.ready = Some(ready.slice(size, ready.num_rows() - size));
-        Some(ready.slice(0, size))
     }
 
     fn group(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -154,27 +135,23 @@ impl Work {
         let columns = evaluate_group_by(&self.by, batch)?.pop().unwrap_or_default();
         self.keys.number(&columns, &mut self.groups)?;
         let total = self.keys.len();
-        for measure in &mut self.measures {
-            let (arguments, filter) = (measure.arguments(batch)?, measure.filter(batch)?);
-            let filter = filter.as_ref().map(|filter| filter.as_boolean());
-            measure.accumulator.update_batch(&arguments, &self.groups, filter, total)?;
-        }
+        self.measures.iter_mut().try_for_each(|measure| measure.add(batch, &self.groups, total))?;
         self.rows += batch.num_rows();
         if self.in_vain(total) {
-            self.take()?;
+            self.take(0)?;
             if let Phase::Grouping(input) = mem::replace(&mut self.phase, Phase::Ended) {
                 self.phase = Phase::Passing(input);
             }
         } else if self.reservation.try_resize(self.size()).is_err() {
             // Whoever merges them can use the disk; here groups begin anew.
-            self.take()?;
+            self.take(0)?;
         } else if let Purpose::Merge { lot } = &mut self.purpose
             && total >= *lot
         {
             if self.rows < LOT_ROWS * total {
                 *lot *= 2;
             } else {
-                self.take()?;
+                self.take(total)?;
             }
         }
         Ok(())
@@ -191,21 +168,21 @@ impl Work {
     }
 
     fn size(&self) -> usize {
-        let measures: usize = self.measures.iter().map(|measure| measure.accumulator.size()).sum();
+        let measures: usize = self.measures.iter().map(Measure::size).sum();
         measures + self.keys.size() + self.groups.capacity() * size_of::<usize>()
     }
 
-    /// Makes ready all groups with their states. None are left.
-    fn take(&mut self) -> Result<()> {
+    /// Makes ready all groups with their states. None are left, but room for as many as are expected.
+    fn take(&mut self, expected: usize) -> Result<()> {
         let timer = self.metrics.elapsed_compute().clone();
         let _timer = timer.timer();
-        let mut columns = self.keys.take()?;
+        let mut columns = self.keys.take(expected)?;
         for measure in &mut self.measures {
-            columns.extend(measure.accumulator.state(EmitTo::All)?);
+            columns.extend(measure.states()?);
         }
         let batch = RecordBatch::try_new(self.engine.schema(), columns)?;
-        self.reservation.resize(batch.get_array_memory_size());
-        self.ready = Some(batch);
+        let size = self.context.session_config().batch_size();
+        self.ready = Some(Slices::new(batch, size, self.reservation.take()));
         self.rows = 0;
         Ok(())
     }
@@ -214,22 +191,16 @@ impl Work {
     fn pass(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let timer = self.metrics.elapsed_compute().clone();
         let _timer = timer.timer();
-        let mut columns = evaluate_group_by(&self.by, batch)?.pop().unwrap_or_default();
+        let schema = self.engine.schema();
+        let keys = evaluate_group_by(&self.by, batch)?.pop().unwrap_or_default();
+        let keys = keys.into_iter().zip(schema.fields()).map(|(key, field)| match key.data_type() {
+            plain if plain == field.data_type() => Ok(key),
+            _ => cast(&key, field.data_type()),
+        });
+        let mut columns = keys.collect::<Result<Vec<_>, _>>()?;
         for measure in &self.measures {
-            let filter = measure.filter(batch)?;
-            let filter = filter.as_ref().map(|filter| filter.as_boolean());
-            columns.extend(measure.accumulator.convert_to_state(&measure.arguments(batch)?, filter)?);
+            columns.extend(measure.states_of(batch)?);
         }
-        Ok(RecordBatch::try_new(self.engine.schema(), columns)?)
-    }
-}
-
-impl Measure {
-    fn arguments(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        self.arguments.iter().map(|argument| argument.evaluate(batch)?.into_array(batch.num_rows())).collect()
-    }
-
-    fn filter(&self, batch: &RecordBatch) -> Result<Option<ArrayRef>> {
-        self.filter.as_ref().map(|filter| filter.evaluate(batch)?.into_array(batch.num_rows())).transpose()
+        Ok(RecordBatch::try_new(schema, columns)?)
     }
 }
