@@ -32,6 +32,10 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Space reserved ahead of the raw file's end, as segments do.
 const RESERVE_BYTES: u64 = 32 << 20;
 
+/// Bytes for which the page cache has memory at hand before each part of a round: about what a part writes, and less than what makes the
+/// system begin to write a file that is removed at once.
+const AT_HAND_BYTES: u64 = 2 << 30;
+
 pub(crate) async fn stream(asked: BenchStream) -> anyhow::Result<Outcome> {
     let dir = asked.dir.join(format!(".riverrun-bench-{}", std::process::id()));
     let measured = measure(&asked, &dir).await;
@@ -49,6 +53,7 @@ async fn measure(asked: &BenchStream, dir: &Path) -> anyhow::Result<Value> {
     let time = Duration::from_secs(u64::from(asked.seconds));
     let mut rounds = Vec::new();
     for round in 0..asked.rounds {
+        have_memory_at_hand(dir).await?;
         let published = publish(&log, &stream, asked, time).await?;
         let group = published.group_bytes.clamp(4096, FILE_BYTES_MAX / 8);
         let appended = raw_disk(dir, Way::Appended, asked, group).await?;
@@ -76,8 +81,25 @@ async fn measure(asked: &BenchStream, dir: &Path) -> anyhow::Result<Value> {
 async fn raw_disk(dir: &Path, way: Way, asked: &BenchStream, group: u64) -> anyhow::Result<f64> {
     // A thousand files side by side would measure the scheduler: as many as there are writers.
     let files = usize::from(asked.shards.min(asked.writers));
+    have_memory_at_hand(dir).await?;
     let (dir, time) = (dir.to_owned(), Duration::from_secs(u64::from(asked.seconds)));
     tokio::task::spawn_blocking(move || raw(&dir, way, files, group, time)).await?
+}
+
+/// Fills the page cache and lets go of it. A virtual machine gives memory that it has not used for a while back to its host and gets
+/// it back page by page; then writing a megabyte takes ten times as long, for whoever comes first.
+async fn have_memory_at_hand(dir: &Path) -> anyhow::Result<()> {
+    let path = dir.join("memory");
+    tokio::task::spawn_blocking(move || {
+        let mut file = File::create(&path)?;
+        let block = vec![0; 1 << 20];
+        for _ in 0..AT_HAND_BYTES >> 20 {
+            file.write_all(&block)?;
+        }
+        std::fs::remove_file(path)?;
+        Ok(())
+    })
+    .await?
 }
 
 struct Published {

@@ -3,22 +3,29 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
 use super::adapter::Adapters;
 use super::compare::compared;
 use super::expr::AsDictionary;
 use super::readers::{Columns, Readers};
 
-/// The plan that gives `wanted` of what `plan` gives, computed where files are read. `None` if it reads none directly.
+/// The plan that gives `wanted` of what `plan` gives, computed where files are read; perhaps with texts in the place of dictionaries.
+/// `None` if that would be of no use.
 pub(crate) fn push(plan: &Arc<dyn ExecutionPlan>, wanted: &[ProjectionExpr]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        return through(filter, plan, wanted);
+    }
     let project = |plan| ProjectionExec::try_new(wanted.to_vec(), plan);
     if let Some(union) = plan.downcast_ref::<UnionExec>() {
         let pushed = union.inputs().iter().map(|input| push(input, wanted)).collect::<Result<Vec<_>>>()?;
@@ -29,12 +36,49 @@ pub(crate) fn push(plan: &Arc<dyn ExecutionPlan>, wanted: &[ProjectionExpr]) -> 
             Some(pushed) => Ok(pushed),
             None => Ok(Arc::new(project(Arc::clone(input))?) as _),
         });
-        return UnionExec::try_new(inputs.collect::<Result<Vec<_>>>()?).map(Some);
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let types = |input: &Arc<dyn ExecutionPlan>| -> Vec<DataType> {
+            input.schema().fields().iter().map(|field| field.data_type().clone()).collect()
+        };
+        // A filter below one input may have kept a text that comes as a dictionary from another.
+        let alike = inputs.windows(2).all(|pair| types(&pair[0]) == types(&pair[1]));
+        return if alike { UnionExec::try_new(inputs).map(Some) } else { Ok(None) };
     }
-    match files(plan) {
-        Some(_) => {
-            Ok(plan.try_swapping_with_projection(&project(Arc::clone(plan))?)?.map(|plan| open(&plan).unwrap_or(plan)))
+    if files(plan).is_none() {
+        return Ok(None);
+    }
+    let pushed = plan.try_swapping_with_projection(&project(Arc::clone(plan))?)?;
+    Ok(pushed.and_then(|plan| open(&plan)))
+}
+
+/// Likewise below a filter, which passes dictionaries on as it does texts; those that it looks at stay texts. Only for what keeps
+/// the columns where they are: comparisons would be made of rows that the filter leaves out.
+fn through(
+    filter: &FilterExec,
+    plan: &Arc<dyn ExecutionPlan>,
+    wanted: &[ProjectionExpr],
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let input = filter.input().schema();
+    let mut below: Vec<ProjectionExpr> = Vec::new();
+    for (index, field) in input.fields().iter().enumerate() {
+        below.push(ProjectionExpr { expr: Arc::new(Column::new(field.name(), index)), alias: field.name().clone() });
+    }
+    let looked_at = collect_columns(filter.predicate());
+    let mut some = false;
+    for (index, wanted) in wanted.iter().enumerate() {
+        let dictionary = dictionary(&wanted.expr);
+        let column = dictionary.or_else(|| wanted.expr.downcast_ref::<Column>());
+        if column.is_none_or(|column| column.index() != index) {
+            return Ok(None);
         }
+        let place = filter.projection().as_ref().map_or(index, |places| places[index]);
+        if dictionary.is_some() && looked_at.iter().all(|column| column.index() != place) {
+            some = true;
+            below[place].expr = Arc::new(AsDictionary { text: Arc::clone(&below[place].expr) });
+        }
+    }
+    match if some { push(filter.input(), &below)? } else { None } {
+        Some(input) => replace_children_if_necessary(Arc::clone(plan), vec![input]).map(Some),
         None => Ok(None),
     }
 }
@@ -54,7 +98,8 @@ pub(crate) fn open(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPla
     let short = given.compared.iter().chain(filtered.compared.iter().filter(|_| by_row));
     let short = short.filter(|name| !given.texts.contains(*name) && !filtered.texts.contains(*name));
     let columns = Columns { any: any.cloned().collect(), short: short.cloned().collect() };
-    if columns.any.is_empty() && columns.short.is_empty() {
+    // To make dictionaries here that no file has would serve nobody.
+    if columns.any.len() < given.dictionaries.len() || (columns.any.is_empty() && columns.short.is_empty()) {
         return None;
     }
     let files = Arc::clone(source.parquet_file_reader_factory()?);
@@ -70,6 +115,11 @@ fn files(plan: &Arc<dyn ExecutionPlan>) -> Option<(&FileScanConfig, &ParquetSour
     plan.downcast_ref::<DataSourceExec>()?.downcast_to_file_source::<ParquetSource>()
 }
 
+/// The column that is wanted as a dictionary, if the expression wants one.
+fn dictionary(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {
+    expr.downcast_ref::<AsDictionary>()?.text.downcast_ref()
+}
+
 /// The columns that expressions need, by name.
 #[derive(Default)]
 struct Uses {
@@ -83,8 +133,7 @@ struct Uses {
 
 impl Uses {
     fn add(&mut self, expr: &Arc<dyn PhysicalExpr>) {
-        let dictionary = expr.downcast_ref::<AsDictionary>().and_then(|expr| expr.text.downcast_ref::<Column>());
-        if let Some(column) = dictionary {
+        if let Some(column) = dictionary(expr) {
             self.dictionaries.insert(column.name().to_owned());
         } else if let Some(column) = compared(expr) {
             self.compared.insert(column.name().to_owned());

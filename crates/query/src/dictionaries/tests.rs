@@ -9,6 +9,7 @@ use arrow::util::pretty::pretty_format_batches;
 use base::SystemClock;
 use bytes::Bytes;
 use datafusion::datasource::MemTable;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::arrow::arrow_reader::{
@@ -16,13 +17,18 @@ use datafusion::parquet::arrow::arrow_reader::{
 };
 use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::collect;
+use datafusion::physical_plan::projection::ProjectionExpr;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use lake::{Lake, LakeSettings, Progress, Table, TableSpec, TailBatch};
 use tempfile::TempDir;
 
-use super::data_type;
+use super::expr::AsDictionary;
 use super::readers::{Columns, told};
+use super::{data_type, push};
+use crate::table::LakeTable;
 use crate::{Engine, QueryOptions, QuerySettings};
 
 /// A file of 20,000 rows in two groups: a few texts; many, but each often; ones of which no dictionary was made; ones of which it
@@ -128,6 +134,7 @@ fn rows(numbers: std::ops::Range<i64>) -> TailBatch {
 
 struct House {
     _folder: TempDir,
+    lake: Arc<Lake>,
     table: Arc<Table>,
     engine: Arc<Engine>,
     theirs: SessionContext,
@@ -139,12 +146,12 @@ async fn house() -> House {
     let spec = TableSpec { name: "clicks".to_owned(), schema: schema(), partitioned: true };
     let table = lake.ensure(spec).await.expect("is made");
     let settings = QuerySettings { threads: 2, spill_dir: Some(folder.path().join("tmp")), ..QuerySettings::default() };
-    let engine = Engine::new(settings, lake).expect("starts");
+    let engine = Engine::new(settings, Arc::clone(&lake)).expect("starts");
     engine.add_table(Arc::clone(&table));
     let theirs = crate::functions::session(SessionStateBuilder::new());
     let memory = MemTable::try_new(schema(), vec![vec![rows(0..ROWS).rows]]).expect("is a table");
     theirs.register_table("clicks", Arc::new(memory)).expect("is new");
-    House { _folder: folder, table, engine, theirs }
+    House { _folder: folder, lake, table, engine, theirs }
 }
 
 impl House {
@@ -160,7 +167,7 @@ impl House {
     }
 }
 
-const QUESTIONS: [&str; 19] = [
+const QUESTIONS: [&str; 27] = [
     "select session, count(*), min(event_time), sum(price) from clicks group by session order by session nulls first",
     "select action, session, count(*) from clicks group by 1, 2 order by 1, 2",
     "select date_trunc('hour', event_time) as hour, session, max(price) from clicks group by 1, 2 order by 1, 2",
@@ -180,6 +187,14 @@ const QUESTIONS: [&str; 19] = [
     "select number, session, request, price, event_time, action from clicks where action <> 'view' and session = 's31' order by number",
     "select number, session, request, price, event_time from clicks where action is null or action = 'return' order by number desc limit 50",
     "select name, count(*), sum(price) from clicks join (values ('s5', 'five'), ('s305', 'many'), ('none', 'none')) as names (id, name) on session = id group by name order by name",
+    "select session, action, max(price) from clicks where event_time > '2026-11-22 10:30:00' and number % 3 > 0 group by 1, 2 order by 1, 2",
+    "select session, count(*) filter (where action = 'buy') from clicks where price > 20 and action <> 'add' group by session order by 1",
+    "select session, min(number), count(*) filter (where session < 's3') from clicks where price > 20 group by session order by 1",
+    "select session, action = 'buy', count(*) from clicks group by 1, 2 order by 1, 2",
+    "select session, session = 's31', count(*) from clicks group by 1, 2 order by 1, 2",
+    "select session, case when action in ('buy', 'add') then 'x' else 'y' end, count(*) filter (where action = 'buy') from clicks group by 1, 2 order by 1, 2",
+    "select session, action, count(*) from clicks where session > 's30' group by 1, 2 order by 1, 2",
+    "select session, max(price), max(number), max(event_time), max(request) from clicks where session like 's3%' and action = 'buy' group by session order by 1",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,12 +224,40 @@ async fn scans_give_dictionaries_to_group_by_and_what_comparisons_gave() {
         (1, vec!["AsDictionary(action@3) as action", "AsDictionary(session@2) as session"]),
         (3, vec!["AsDictionary(session@2) as session"]),
         (5, vec!["AsDictionary(session@2) as session", "action@3 = buy as", "action@3 != view as"]),
+        (13, vec!["AsDictionary(session@2) as session"]),
         (18, vec!["AsDictionary(session@2) as session"]),
+        (19, vec!["AsDictionary(session@2) as session", "AsDictionary(action@3) as action"]),
     ] {
         let plan = house.text(&format!("explain {}", QUESTIONS[question])).await;
         let scan = plan.lines().find(|line| line.contains("file_type=parquet")).expect("reads files");
         for told in told {
             assert!(scan.contains(told) || (told.contains("Merging") && plan.contains(told)), "{told}: {plan}");
         }
+    }
+}
+
+#[tokio::test]
+async fn rows_from_one_group_of_a_file_share_the_dictionary_that_it_holds() {
+    let house = house().await;
+    house.table.push(rows(0..24_000)).expect("pushed");
+    house.table.flush().await.expect("flushed");
+    let url = ObjectStoreUrl::parse(house.lake.url()).expect("is an address");
+    house.theirs.runtime_env().register_object_store(url.as_ref(), house.lake.store());
+    let table = LakeTable::new(Arc::clone(&house.table), house.lake.store(), url);
+    let scan = house.theirs.read_table(Arc::new(table.pin())).expect("is a table");
+    let scan = scan.select_columns(&["session", "request"]).expect("are there").create_physical_plan().await;
+    let columns = ["session", "request"].into_iter().enumerate().map(|(index, name)| {
+        let text = Arc::new(Column::new(name, index));
+        ProjectionExpr { expr: Arc::new(AsDictionary { text }), alias: name.to_owned() }
+    });
+    let pushed =
+        push(&scan.expect("is planned"), &columns.collect::<Vec<_>>()).expect("is planned").expect("is of use");
+    let batches = collect(pushed, house.theirs.task_ctx()).await.expect("is read");
+    assert!(batches.len() > 1);
+    for batch in batches {
+        let texts = |column: usize| batch.column(column).as_any_dictionary().values().len();
+        assert!(texts(0) < 500, "{} sessions", texts(0));
+        // The writer gave up the dictionary of requests, so each batch has one of its own.
+        assert_eq!(texts(1), batch.num_rows());
     }
 }

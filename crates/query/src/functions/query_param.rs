@@ -38,7 +38,8 @@ pub(crate) fn find<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
         let pair = &rest[..end];
         let equals = memchr(b'=', pair.as_bytes());
         let key = &pair[..equals.unwrap_or(end)];
-        if !pair.is_empty() && (key == name || (is_encoded(key) && decode(key) == name)) {
+        let found = if is_encoded(key) { decode(key) == name } else { key == name };
+        if found && !pair.is_empty() {
             return Some(equals.map_or(Cow::Borrowed(""), |at| decode(&pair[at + 1..])));
         }
         if end == rest.len() {

@@ -124,6 +124,8 @@ fn parameters_are_read_as_browsers_write_them() {
         ("", "a", None),
         ("&&", "", None),
         ("ab=1", "a", None),
+        ("+=1", "+", None),
+        ("+=1&%2B=2", "+", Some("2")),
         ("A=1", "a", None),
         ("p=100%", "p", Some("100%")),
         ("p=%zz", "p", Some("%zz")),

@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExpr;
 
 use crate::dictionaries::{self, AsDictionary, compared};
@@ -20,18 +21,18 @@ type Expr = Arc<dyn PhysicalExpr>;
 pub(super) struct Input {
     pub(super) plan: Arc<dyn ExecutionPlan>,
     /// Comparisons, and the column that holds what came out.
-    made: Arc<[(Expr, Column)]>,
+    comparisons: Arc<[(Expr, Column)]>,
 }
 
 impl Input {
     /// As the aggregate has it.
     pub(super) fn of(engine: &AggregateExec) -> Self {
-        Self { plan: Arc::clone(engine.input()), made: Arc::default() }
+        Self { plan: Arc::clone(engine.input()), comparisons: Arc::default() }
     }
 
     /// Likewise from another plan that gives the same.
     pub(super) fn from(&self, plan: Arc<dyn ExecutionPlan>) -> Self {
-        Self { plan, made: Arc::clone(&self.made) }
+        Self { plan, comparisons: Arc::clone(&self.comparisons) }
     }
 
     /// The same rows with dictionaries and comparisons from where files are read, and whether that gave a dictionary to group by.
@@ -41,21 +42,25 @@ impl Input {
     pub(super) fn over_dictionaries(self, engine: &AggregateExec) -> Result<(Self, bool)> {
         let schema = self.plan.schema();
         let is_text = |column: &Column| *schema.field(column.index()).data_type() == DataType::Utf8View;
-        let mut uses = Uses::default();
+        let mut needs = Needs::default();
         let mut grouped: Vec<usize> = Vec::new();
         for (group, _) in engine.group_expr().expr() {
             match group.downcast_ref::<Column>().filter(|column| is_text(column)) {
                 Some(column) => grouped.push(column.index()),
-                None => uses.add(group)?,
+                None => needs.add(group)?,
             }
         }
         for measure in engine.aggr_expr() {
-            measure.expressions().iter().try_for_each(|argument| uses.add(argument))?;
+            measure.expressions().iter().try_for_each(|argument| needs.add(argument))?;
         }
-        engine.filter_expr().iter().flatten().try_for_each(|filter| uses.add(filter))?;
-        grouped.retain(|index| !uses.others.contains(index));
-        let mut comparisons = uses.comparisons;
-        comparisons.retain(|(_, column)| is_text(column) && !uses.others.contains(&column.index()));
+        engine.filter_expr().iter().flatten().try_for_each(|filter| needs.add(filter))?;
+        let mut comparisons = needs.comparisons;
+        if self.plan.downcast_ref::<FilterExec>().is_some() {
+            // They are made of fewer rows above it: dictionaries alone can be had from below a filter.
+            needs.others.extend(comparisons.drain(..).map(|(_, column)| column.index()));
+        }
+        grouped.retain(|index| !needs.others.contains(index));
+        comparisons.retain(|(_, column)| is_text(column) && !needs.others.contains(&column.index()));
 
         let mut wanted: Vec<ProjectionExpr> = Vec::new();
         let mut made: Vec<(Expr, Column)> = Vec::new();
@@ -84,14 +89,14 @@ impl Input {
             return Ok((self, false));
         }
         match dictionaries::push(&self.plan, &wanted)? {
-            Some(plan) => Ok((Self { plan, made: made.into() }, !grouped.is_empty())),
+            Some(plan) => Ok((Self { plan, comparisons: made.into() }, !grouped.is_empty())),
             None => Ok((self, false)),
         }
     }
 
     /// The expression that gives over these rows what `expr` gives over the aggregate's.
     pub(super) fn over(&self, expr: Expr) -> Result<Expr> {
-        let done = expr.transform_down(|expr| match self.made.iter().find(|(made, _)| made.eq(&expr)) {
+        let done = expr.transform_down(|expr| match self.comparisons.iter().find(|(made, _)| made.eq(&expr)) {
             Some((_, column)) => Ok(Transformed::new(Arc::new(column.clone()) as Expr, true, TreeNodeRecursion::Jump)),
             None => Ok(Transformed::no(expr)),
         });
@@ -101,13 +106,13 @@ impl Input {
 
 /// What expressions need of the rows.
 #[derive(Default)]
-struct Uses {
+struct Needs {
     comparisons: Vec<(Expr, Column)>,
     /// Columns that are needed as they are.
     others: Vec<usize>,
 }
 
-impl Uses {
+impl Needs {
     fn add(&mut self, expr: &Expr) -> Result<()> {
         expr.apply(|expr| {
             if let Some(column) = compared(expr) {

@@ -11,7 +11,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy, evaluate_group_by};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
@@ -168,7 +168,7 @@ impl Work {
         drop(timer);
         let metrics = self.metrics.clone();
         let slices = self.slices(RecordBatch::try_new(self.engine.schema(), columns)?);
-        let slices = stream::iter(slices.map(Ok)).inspect_ok(move |slice| metrics.output_rows().add(slice.num_rows()));
+        let slices = stream::iter(slices.map(move |slice| Ok(slice.record_output(&metrics))));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.engine.schema(), slices)))
     }
 

@@ -39,6 +39,12 @@ struct Dictionary {
     numbers: Vec<u32>,
 }
 
+impl Dictionary {
+    fn size(&self) -> usize {
+        self.texts.get_array_memory_size() + self.numbers.capacity() * size_of::<u32>()
+    }
+}
+
 /// The number of a dictionary's text that no row had yet. No key has it, see [`Slots`].
 const UNMET: u32 = u32::MAX;
 
@@ -61,8 +67,7 @@ impl Texts {
     pub(super) fn size(&self) -> usize {
         let blocks: usize = self.blocks.iter().map(Vec::capacity).sum();
         let rows = (self.hashes.capacity() + self.others.capacity()) * size_of::<u32>();
-        let dictionary =
-            self.dictionary.as_ref().map_or(0, |dictionary| dictionary.numbers.capacity() * size_of::<u32>());
+        let dictionary = self.dictionary.as_ref().map_or(0, Dictionary::size);
         self.slots.size() + self.keys.capacity() * size_of::<u128>() + blocks + rows + dictionary
     }
 
@@ -233,7 +238,9 @@ impl Texts {
 fn same(one: &ArrayRef, other: &ArrayRef) -> bool {
     match (one.as_string_opt::<i32>(), other.as_string_opt::<i32>()) {
         (Some(one), Some(other)) => {
-            one.len() == other.len() && std::ptr::eq(one.value_offsets().as_ptr(), other.value_offsets().as_ptr())
+            one.len() == other.len()
+                && std::ptr::eq(one.value_offsets().as_ptr(), other.value_offsets().as_ptr())
+                && std::ptr::eq(one.value_data().as_ptr(), other.value_data().as_ptr())
         }
         _ => false,
     }

@@ -74,7 +74,9 @@ impl Work {
         context: Arc<TaskContext>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Self> {
-        let by = engine.group_expr().clone();
+        let groups = engine.group_expr().expr().iter();
+        let groups = groups.map(|(group, name)| Ok((input.over(Arc::clone(group))?, name.clone())));
+        let by = PhysicalGroupBy::new_single(groups.collect::<Result<_>>()?);
         let measures = Measure::all(engine, |expr| input.over(expr))?;
         let types = engine.schema().fields().iter().take(by.expr().len()).map(|key| key.data_type().clone()).collect();
         let keys = Keys::new(types, 0);
