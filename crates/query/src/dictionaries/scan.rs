@@ -84,9 +84,12 @@ fn through(
 }
 
 /// The scan that opens its files as holding dictionaries where that is of use to what it gives and filters by; `None` if it is
-/// of no use, or no scan of files.
+/// of no use, is done already, or for no scan of files.
 pub(crate) fn open(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let (config, source) = files(plan)?;
+    if config.expr_adapter_factory.is_some() {
+        return None;
+    }
     let (mut given, mut filtered) = (Uses::default(), Uses::default());
     source.projection()?.as_ref().iter().for_each(|given_expr| given.add(&given_expr.expr));
     if let Some(filter) = source.filter() {

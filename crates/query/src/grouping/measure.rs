@@ -8,7 +8,7 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, aggregate_expressions};
 
-type Expr = Arc<dyn PhysicalExpr>;
+pub(super) type Expr = Arc<dyn PhysicalExpr>;
 
 /// One count, sum or the like, of all groups.
 pub(super) struct Measure {

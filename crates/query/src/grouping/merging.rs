@@ -10,7 +10,7 @@ use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy, evaluate_group_by};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -21,8 +21,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 
-use super::keys::Keys;
-use super::measure::Measure;
+use super::groups::Groups;
 use super::plan::Grouping;
 use super::slices::Slices;
 
@@ -93,15 +92,10 @@ impl ExecutionPlan for Merging {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let engine = &self.engine;
-        let by = engine.group_expr().clone();
-        let types = engine.schema().fields().iter().take(by.expr().len()).map(|key| key.data_type().clone()).collect();
         // As the engine's, it gives up what it has when it is asked for more than its share.
         let consumer = MemoryConsumer::new(format!("Merging[{partition}]")).with_can_spill(true);
         let work = Work {
-            by,
-            measures: Measure::all(engine, Ok)?,
-            keys: Keys::new(types, 0),
-            groups: Vec::new(),
+            groups: Groups::of(engine, Ok)?,
             reservation: consumer.register(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),
             rows: self.input.execute(partition, Arc::clone(&context))?,
@@ -124,10 +118,7 @@ impl ExecutionPlan for Merging {
 /// The work of one partition.
 struct Work {
     engine: Arc<AggregateExec>,
-    by: PhysicalGroupBy,
-    measures: Vec<Measure>,
-    keys: Keys,
-    groups: Vec<usize>,
+    groups: Groups,
     reservation: MemoryReservation,
     metrics: BaselineMetrics,
     rows: SendableRecordBatchStream,
@@ -139,7 +130,7 @@ impl Work {
     async fn done(mut self) -> Result<SendableRecordBatchStream> {
         while let Some(batch) = self.rows.next().await.transpose()? {
             self.merge(&batch)?;
-            if self.reservation.try_resize(self.size()).is_err() {
+            if self.reservation.try_resize(self.groups.size()).is_err() {
                 return self.hand_over();
             }
         }
@@ -148,23 +139,12 @@ impl Work {
 
     fn merge(&mut self, batch: &RecordBatch) -> Result<()> {
         let _timer = self.metrics.elapsed_compute().timer();
-        let columns = evaluate_group_by(&self.by, batch)?.pop().unwrap_or_default();
-        self.keys.number(&columns, &mut self.groups)?;
-        let total = self.keys.len();
-        self.measures.iter_mut().try_for_each(|measure| measure.merge(batch, &self.groups, total))
-    }
-
-    fn size(&self) -> usize {
-        let measures: usize = self.measures.iter().map(Measure::size).sum();
-        measures + self.keys.size() + self.groups.capacity() * size_of::<usize>()
+        self.groups.merge(batch)
     }
 
     fn results(mut self) -> Result<SendableRecordBatchStream> {
         let timer = self.metrics.elapsed_compute().timer();
-        let mut columns = self.keys.take(0)?;
-        for measure in &mut self.measures {
-            columns.push(measure.results()?);
-        }
+        let columns = self.groups.results()?;
         drop(timer);
         let metrics = self.metrics.clone();
         let slices = self.slices(RecordBatch::try_new(self.engine.schema(), columns)?);
@@ -174,10 +154,7 @@ impl Work {
 
     /// The engine's aggregate over the states of the groups so far and what is still to come.
     fn hand_over(mut self) -> Result<SendableRecordBatchStream> {
-        let mut columns = self.keys.take(0)?;
-        for measure in &mut self.measures {
-            columns.extend(measure.states()?);
-        }
+        let columns = self.groups.states(0)?;
         let engine = Arc::clone(&self.engine);
         let schema = engine.input().schema();
         let states = self.slices(RecordBatch::try_new(Arc::clone(&schema), columns)?);

@@ -6,6 +6,7 @@
 //! or faster.
 
 mod early;
+mod groups;
 mod input;
 mod keys;
 mod measure;
@@ -52,9 +53,7 @@ impl Default for FormGroups {
 impl PhysicalOptimizerRule for FormGroups {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let done = plan.transform_up(|node| {
-            let Some(engine) = node.downcast_ref::<AggregateExec>() else {
-                return Ok(dictionaries::open(&node).map_or_else(|| Transformed::no(node), Transformed::yes));
-            };
+            let Some(engine) = node.downcast_ref::<AggregateExec>() else { return Ok(Transformed::no(node)) };
             let ours = match early::before_join(engine)? {
                 Some(early) => Some(early),
                 None if *engine.mode() == AggregateMode::FinalPartitioned => {
@@ -64,6 +63,10 @@ impl PhysicalOptimizerRule for FormGroups {
             };
             Ok(ours.map_or_else(|| Transformed::no(node), Transformed::yes))
         });
+        // What groups did not ask for, filters may: each scan is opened once.
+        let done = done?
+            .data
+            .transform_up(|node| Ok(dictionaries::open(&node).map_or_else(|| Transformed::no(node), Transformed::yes)));
         Ok(done?.data)
     }
 

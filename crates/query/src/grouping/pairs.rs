@@ -1,12 +1,10 @@
 //! Pairs of numbers, numbered in the order in which they come.
 
-use super::slots::{Seed, Slots};
+use super::slots::{Seed, Slots, UNMET};
 
 /// The most places of a table that has one for every pair there could be: 4 MB, of which rows that lie together use a part, for
 /// hours follow one another. With fewer, distinct users per hour took a fifth longer.
 const PLACES_MAX: usize = 1 << 20;
-/// What stands in the place of a pair that did not come yet.
-const UNMET: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Pairs {

@@ -7,6 +7,9 @@ const SLOTS_TO_KEY: usize = 4;
 /// A slot that holds nothing. No key has the highest number, for a batch is refused before numbers run out.
 const FREE: u64 = u64::MAX;
 
+/// What stands in the place of a number where none was given yet. No key has it either.
+pub(super) const UNMET: u32 = u32::MAX;
+
 /// Which number a key has, by its hash: a slot holds the hash in its upper and the number in its lower half, and a key that
 /// finds its slot taken looks at the next. The keys themselves lie with the caller, one after the other in the order of
 /// their numbers, so that a slot is eight bytes and a million keys that are all different cost one missed line of the

@@ -8,7 +8,7 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::Result;
 
-use super::slots::{Seed, Slots};
+use super::slots::{Seed, Slots, UNMET};
 
 /// The longest text that lies in its view whole.
 const INLINE_BYTES: u32 = 12;
@@ -44,9 +44,6 @@ impl Dictionary {
         self.texts.get_array_memory_size() + self.numbers.capacity() * size_of::<u32>()
     }
 }
-
-/// The number of a dictionary's text that no row had yet. No key has it, see [`Slots`].
-const UNMET: u32 = u32::MAX;
 
 impl Texts {
     pub(super) fn supports(data_type: &DataType) -> bool {
@@ -103,15 +100,14 @@ impl Texts {
         let valid = |row| nulls.is_none_or(|nulls| nulls.is_valid(row));
         let keys = column.keys().values();
         let met = &mut dictionary.numbers;
-        let unmet = |(row, key): (usize, &i32)| valid(row) && met[*key as usize] == UNMET;
-        if keys.iter().enumerate().any(unmet) {
-            let mut first: Vec<i32> = Vec::new();
-            for (row, key) in keys.iter().enumerate() {
-                if valid(row) && met[*key as usize] == UNMET {
-                    met[*key as usize] = 0;
-                    first.push(*key);
-                }
+        let mut first: Vec<i32> = Vec::new();
+        for (row, key) in keys.iter().enumerate() {
+            if valid(row) && met[*key as usize] == UNMET {
+                met[*key as usize] = 0;
+                first.push(*key);
             }
+        }
+        if !first.is_empty() {
             let texts = if first.iter().copied().eq(0..texts.len() as i32) {
                 cast(texts, &DataType::Utf8View)?
             } else {

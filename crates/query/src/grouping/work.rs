@@ -4,18 +4,16 @@ use std::mem;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::cast;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::{AggregateExec, PhysicalGroupBy, evaluate_group_by};
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, RecordOutput};
 use futures::{Stream, StreamExt, stream};
 
+use super::groups::Groups;
 use super::input::Input;
-use super::keys::Keys;
-use super::measure::Measure;
 use super::slices::Slices;
 
 /// From how many groups to a row on it does not pay to group before a join. Forming a group costs a row about as much as
@@ -45,10 +43,7 @@ pub(super) struct Work {
     purpose: Purpose,
     context: Arc<TaskContext>,
     metrics: BaselineMetrics,
-    by: PhysicalGroupBy,
-    measures: Vec<Measure>,
-    keys: Keys,
-    groups: Vec<usize>,
+    groups: Groups,
     /// Rows in these groups.
     rows: usize,
     reservation: MemoryReservation,
@@ -74,22 +69,14 @@ impl Work {
         context: Arc<TaskContext>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Self> {
-        let groups = engine.group_expr().expr().iter();
-        let groups = groups.map(|(group, name)| Ok((input.over(Arc::clone(group))?, name.clone())));
-        let by = PhysicalGroupBy::new_single(groups.collect::<Result<_>>()?);
-        let measures = Measure::all(engine, |expr| input.over(expr))?;
-        let types = engine.schema().fields().iter().take(by.expr().len()).map(|key| key.data_type().clone()).collect();
-        let keys = Keys::new(types, 0);
+        let groups = Groups::of(engine, |expr| input.over(expr))?;
         let reservation = MemoryConsumer::new(format!("Grouping[{partition}]")).register(context.memory_pool());
         let input = input.plan.execute(partition, Arc::clone(&context))?;
         Ok(Self {
             engine: Arc::clone(engine),
             purpose,
             metrics: BaselineMetrics::new(metrics, partition),
-            by,
-            measures,
-            keys,
-            groups: Vec::new(),
+            groups,
             rows: 0,
             reservation,
             phase: Phase::Grouping(input),
@@ -134,17 +121,15 @@ impl Work {
     fn group(&mut self, batch: &RecordBatch) -> Result<()> {
         let timer = self.metrics.elapsed_compute().clone();
         let _timer = timer.timer();
-        let columns = evaluate_group_by(&self.by, batch)?.pop().unwrap_or_default();
-        self.keys.number(&columns, &mut self.groups)?;
-        let total = self.keys.len();
-        self.measures.iter_mut().try_for_each(|measure| measure.add(batch, &self.groups, total))?;
+        self.groups.add(batch)?;
+        let total = self.groups.len();
         self.rows += batch.num_rows();
         if self.in_vain(total) {
             self.take(0)?;
             if let Phase::Grouping(input) = mem::replace(&mut self.phase, Phase::Ended) {
                 self.phase = Phase::Passing(input);
             }
-        } else if self.reservation.try_resize(self.size()).is_err() {
+        } else if self.reservation.try_resize(self.groups.size()).is_err() {
             // Whoever merges them can use the disk; here groups begin anew.
             self.take(0)?;
         } else if let Purpose::Merge { lot } = &mut self.purpose
@@ -169,20 +154,11 @@ impl Work {
         self.rows >= options.skip_partial_aggregation_probe_rows_threshold && groups as f64 > self.rows as f64 * most
     }
 
-    fn size(&self) -> usize {
-        let measures: usize = self.measures.iter().map(Measure::size).sum();
-        measures + self.keys.size() + self.groups.capacity() * size_of::<usize>()
-    }
-
     /// Makes ready all groups with their states. None are left, but room for as many as are expected.
     fn take(&mut self, expected: usize) -> Result<()> {
         let timer = self.metrics.elapsed_compute().clone();
         let _timer = timer.timer();
-        let mut columns = self.keys.take(expected)?;
-        for measure in &mut self.measures {
-            columns.extend(measure.states()?);
-        }
-        let batch = RecordBatch::try_new(self.engine.schema(), columns)?;
+        let batch = RecordBatch::try_new(self.engine.schema(), self.groups.states(expected)?)?;
         let size = self.context.session_config().batch_size();
         self.ready = Some(Slices::new(batch, size, self.reservation.take()));
         self.rows = 0;
@@ -194,15 +170,7 @@ impl Work {
         let timer = self.metrics.elapsed_compute().clone();
         let _timer = timer.timer();
         let schema = self.engine.schema();
-        let keys = evaluate_group_by(&self.by, batch)?.pop().unwrap_or_default();
-        let keys = keys.into_iter().zip(schema.fields()).map(|(key, field)| match key.data_type() {
-            plain if plain == field.data_type() => Ok(key),
-            _ => cast(&key, field.data_type()),
-        });
-        let mut columns = keys.collect::<Result<Vec<_>, _>>()?;
-        for measure in &self.measures {
-            columns.extend(measure.states_of(batch)?);
-        }
+        let columns = self.groups.states_of(batch, &schema)?;
         Ok(RecordBatch::try_new(schema, columns)?)
     }
 }
