@@ -72,6 +72,8 @@ pub struct World {
     pub disk: SimDisk,
     /// Its clock.
     pub clock: Arc<SimClock>,
+    /// How long the segments of the streams made from now on may be.
+    pub segment_bytes: u64,
     /// What was hit.
     pub hits: Hits,
     /// What was done and answered.
@@ -110,6 +112,7 @@ impl World {
         Self {
             disk: SimDisk::counting(hits.clone()),
             clock: Arc::default(),
+            segment_bytes: SEGMENT_BYTES,
             hits,
             trace: Trace::default(),
             streams: BTreeMap::new(),
@@ -206,9 +209,9 @@ impl World {
     }
 
     /// Settings of the streams here: `shards` of them, kept for a day.
-    #[must_use]
-    pub fn settings(shards: u32) -> StreamSettings {
-        StreamSettings { shards, segment_bytes: SEGMENT_BYTES, retention: RETENTION, ..StreamSettings::default() }
+    fn settings(&self, shards: u32) -> StreamSettings {
+        let segment_bytes = self.segment_bytes;
+        StreamSettings { shards, segment_bytes, retention: RETENTION, ..StreamSettings::default() }
     }
 
     /// Makes a stream; as a file does (`declared`) or as a call does. Returns whether it was made or is as asked for.
@@ -216,7 +219,7 @@ impl World {
     /// # Errors
     /// The promise that is broken.
     pub fn create(&mut self, name: &'static str, shards: u32, declared: bool) -> Result<bool, String> {
-        let (log, settings) = (Arc::clone(self.log()), Self::settings(shards));
+        let (log, settings) = (Arc::clone(self.log()), self.settings(shards));
         self.making.insert(name.to_owned());
         // What changes nothing writes nothing: a change that was in doubt before stays so.
         let known = self.streams.get_mut(name).filter(|_| declared);

@@ -111,7 +111,7 @@ pub(crate) struct Writer {
     reserved: u64,
     /// Bytes of the active file that its saved index vouches for.
     vouched: u64,
-    /// Whether the active file was synced since it was opened: see [`Shard::settle`].
+    /// Whether the active file was synced since it was opened, or last cut: see [`Shard::settle`].
     settled: bool,
 }
 
@@ -161,6 +161,7 @@ impl Shard {
             } else {
                 self.commit_group(&mut writer, group, segment_bytes);
             }
+            self.look_ahead(&mut writer, segment_bytes);
         }
         self.around.budget.give_back(bytes);
         self.counts.waiting_bytes.add(-(bytes as i64));
@@ -352,12 +353,34 @@ impl Shard {
 
         writer.last_timestamp = last_timestamp;
         self.publish(group, bytes);
-        if position + bytes - writer.vouched >= CHECKPOINT_BYTES {
-            writer.vouched = position + bytes;
+        Ok(base)
+    }
+
+    /// Does what a later group would have to wait for, now that all of this one have their answers.
+    fn look_ahead(&self, writer: &mut Writer, segment_bytes: u64) {
+        let active =
+            self.view.read().active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes));
+        let Some((file, end)) = active else { return };
+        if end - writer.vouched >= CHECKPOINT_BYTES {
+            writer.vouched = end;
             self.save_index();
             self.save_producers();
         }
-        Ok(base)
+        let idle = {
+            let queue = self.queue.lock();
+            queue.waiting.is_empty() && queue.refused.is_none()
+        };
+        let zeros = ahead(BLANK_BYTES, end, segment_bytes);
+        if !idle || end > writer.blank || writer.blank - end > zeros / 2 {
+            return;
+        }
+        let zeros = zeros.min(segment_bytes.saturating_sub(writer.blank));
+        if zeros > 0
+            && make_blank(writer, &*file, writer.blank, zeros)
+            && let Err(error) = self.sync(&*file)
+        {
+            self.poison(&error);
+        }
     }
 
     fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
@@ -531,27 +554,37 @@ impl Shard {
 /// many to come. Nothing depends on it; where there is no room, what was taken is given back.
 fn prepare(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, segment_bytes: u64) {
     let end = position + bytes;
-    let left = segment_bytes.saturating_sub(end);
-    let ahead = |(least, most): (u64, u64)| end.clamp(least, most).min(left);
     if end <= writer.blank {
         return;
     }
     if bytes <= SMALL_GROUP_BYTES {
-        let zeros = ahead(BLANK_BYTES);
-        writer.blank = end + zeros;
-        if let Err(error) = write_zeros(file, end, zeros) {
-            tracing::debug!(%error, "no room could be made blank ahead");
-            writer.blank = end;
-            // Whether it goes or stays, it is blank.
-            let _given_back = file.truncate(end);
-        }
+        make_blank(writer, file, end, ahead(BLANK_BYTES, end, segment_bytes));
     } else if end > writer.reserved {
-        let room = ahead(RESERVE_BYTES);
+        let room = ahead(RESERVE_BYTES, end, segment_bytes);
         writer.reserved = end + room;
         if let Err(error) = file.reserve(end, room) {
             tracing::debug!(%error, "no room could be reserved");
         }
     }
+}
+
+/// How much is prepared at once behind what the file holds: as much again, between the least and the most, but not beyond
+/// the segment.
+fn ahead((least, most): (u64, u64), end: u64, segment_bytes: u64) -> u64 {
+    end.clamp(least, most).min(segment_bytes.saturating_sub(end))
+}
+
+/// Writes zeros from byte `at` on, where the file ends. Returns whether it did.
+fn make_blank(writer: &mut Writer, file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
+    let written = write_zeros(file, at, zeros);
+    writer.blank = at + if written.is_ok() { zeros } else { 0 };
+    if let Err(error) = &written {
+        tracing::debug!(%error, "no room could be made blank ahead");
+        // Whether it goes or stays, it is blank; but until the next sync a crash may leave anything there.
+        let _given_back = file.truncate(at);
+        writer.settled = false;
+    }
+    written.is_ok()
 }
 
 /// After it the file is `bytes` longer than `at`; they are at most [`BLANK_BYTES`].

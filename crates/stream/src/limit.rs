@@ -92,8 +92,8 @@ pub(crate) const PRODUCER_KEPT_LEAST: Duration = Duration::from_secs(15 * 60);
 /// 500 KiB came to half the bandwidth with them.
 pub(crate) const SMALL_GROUP_BYTES: u64 = 32 * 1024;
 
-/// Bytes of zeros written at once, least and most: a shard that hardly grows must not take much, and the group that comes
-/// first waits for them (1 MiB took 1 to 2 ms).
+/// Bytes of zeros written at once, least and most: a shard that hardly grows must not take much, and who comes while they are
+/// written waits for them (1 MiB took 1 to 2 ms).
 pub(crate) const BLANK_BYTES: (u64, u64) = (16 * 1024, 1024 * 1024);
 
 /// Space reserved ahead of the end of a segment for large groups, least and most. In one probe on a busy disk it took the

@@ -1,4 +1,7 @@
 //! A process that appends as an idempotent producer, killed with `kill -9` again and again.
+//!
+//! In a program of its own: a process that is being started has, for a moment, all files of the one that starts it, and with
+//! them the locks of logs that other tests have just closed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -6,8 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use base::{Millis, Offset, ShardId, SystemClock};
-
-use crate::{Batch, Log, RecordRef, Stamp, Stream, StreamSettings};
+use stream::{Batch, Log, RecordRef, Stamp, Stream, StreamSettings};
 
 const SHARD: ShardId = ShardId(0);
 const KILLS: u64 = 25;
@@ -45,9 +47,14 @@ async fn the_process_that_is_killed() {
     loop {
         let numbers = next..next + AT_ONCE;
         let twice = numbers.clone().chain(numbers);
-        let sent: Vec<_> = twice.map(|number| (number, stream.enqueue(SHARD, batch(number)))).collect();
+        let append = |number| {
+            let stream = Arc::clone(&stream);
+            // On this one thread they begin in the order in which they are spawned.
+            (number, tokio::spawn(async move { stream.append(SHARD, batch(number)).await }))
+        };
+        let sent: Vec<_> = twice.map(append).collect();
         for (number, answer) in sent {
-            let (offsets, _) = answer.expect("is queued").await.expect("is answered").expect("is stored");
+            let offsets = answer.await.expect("ends").expect("is stored");
             writeln!(std::io::stdout(), "\nstored {number} {}", offsets.start).expect("the other process listens");
         }
         next += AT_ONCE;
@@ -60,7 +67,7 @@ fn a_producer_that_is_killed_and_sends_again_what_was_not_answered_stores_each_b
     let mut next = 0; // what was never answered
     for kill in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().expect("this one"))
-            .args(["--exact", "tests::kill::the_process_that_is_killed", "--nocapture"])
+            .args(["--exact", "the_process_that_is_killed", "--nocapture"])
             .env(DIR, dir.path())
             .env(FIRST, next.to_string())
             .stdout(Stdio::piped())

@@ -55,7 +55,7 @@ pub(crate) fn live(world: &mut World) -> Check {
 }
 
 /// Whether the log could be opened; if not, something must have kept it from that.
-fn open(world: &mut World) -> Result<bool, String> {
+pub(crate) fn open(world: &mut World) -> Result<bool, String> {
     let disturbed = world.disturbed;
     match world.open() {
         Ok(()) => {

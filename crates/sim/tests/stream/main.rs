@@ -10,6 +10,7 @@ mod full;
 mod interrupted;
 mod producers;
 mod reshard;
+mod room;
 mod seeds;
 mod sweep;
 

@@ -2,7 +2,6 @@
 
 mod encryption;
 mod face;
-mod kill;
 mod producers;
 mod reach;
 mod shards;

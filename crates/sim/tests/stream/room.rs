@@ -1,0 +1,164 @@
+//! A segment that grows by small groups has room made ahead of it while nobody waits.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use base::{Offset, ShardId};
+use sim::{Check, Crash, Disturbed, FailedSync, Put, World};
+use stream::{AppendError, Batch, Faults, RecordRef};
+
+use crate::day;
+
+const SHARD: ShardId = ShardId(0);
+/// So long that room is made ahead of it more than once.
+const SEGMENT_BYTES: u64 = 64 * 1024;
+/// Groups of one life. They come to 31 KB, room being made in pieces of 16 KiB.
+const GROUPS: usize = 40;
+
+fn world() -> World {
+    let mut world = World::new(Faults::default());
+    world.segment_bytes = SEGMENT_BYTES;
+    world
+}
+
+/// Grows in two lives, as far as the machine lets it.
+fn live(world: &mut World) -> Check {
+    for life in 1..=2 {
+        if !day::open(world)? {
+            return Ok(());
+        }
+        if !world.streams.contains_key("s") {
+            world.create("s", 1, true)?;
+        }
+        for _ in 0..GROUPS {
+            grow(world)?;
+        }
+        world.check()?;
+        if life == 2 {
+            world.reshape("s", 2)?; // closes the shard with room ahead of it
+        }
+        world.close();
+    }
+    Ok(())
+}
+
+/// Returns how many records were acknowledged: one or none.
+fn grow(world: &mut World) -> Result<usize, String> {
+    world.append(&[Put::new(1, 700)])
+}
+
+/// Writes, syncs and whatever else changes something.
+fn operations() -> u64 {
+    let mut world = world();
+    live(&mut world).expect("undisturbed");
+    world.disk.operations()
+}
+
+/// After how many groups room is made ahead of the next: a group is a write and a sync, and so is that room.
+fn groups_before_room_is_made() -> Vec<usize> {
+    let mut world = world();
+    world.open().expect("opens");
+    world.check().expect("nothing is there");
+    world.create("s", 1, true).expect("is made");
+    let made = (0..GROUPS).filter(|_| {
+        let (operations, syncs) = (world.disk.operations(), world.disk.syncs());
+        assert_eq!(grow(&mut world), Ok(1));
+        (world.disk.operations() - operations, world.disk.syncs() - syncs) == (4, 2)
+    });
+    made.collect()
+}
+
+#[test]
+fn whoever_has_an_answer_did_not_wait_for_room_that_is_made_ahead() {
+    let made = groups_before_room_is_made();
+    assert!(made.len() >= 2, "room was made after the groups {made:?}");
+    for before in made {
+        let mut world = world();
+        world.open().expect("opens");
+        world.check().expect("nothing is there");
+        world.create("s", 1, true).expect("is made");
+        for _ in 0..before {
+            assert_eq!(grow(&mut world), Ok(1));
+        }
+        world.disk.fail_sync(2, FailedSync::PagesLost); // that of the room, not that of the group
+        assert_eq!(append(&world), Ok(Offset(before as u64)), "its own sync did not fail");
+        let refused = append(&world).expect_err("nobody knows what the disk holds");
+        assert!(matches!(refused, AppendError::Poisoned { .. }), "{refused}");
+        world.crash(Crash::LoseAll);
+        world.open().expect("opens again");
+        let end = world.log().stream("s").expect("is there").bounds(SHARD).end;
+        assert_eq!(end, Offset(before as u64 + 1), "what was acknowledged is there");
+    }
+}
+
+/// Appends a record without the model, for which an answer and a sync that fails after it come at once.
+fn append(world: &World) -> Result<Offset, AppendError> {
+    let mut batch = Batch::builder();
+    batch.push(RecordRef { value: &[7; 700], ..RecordRef::default() }).expect("fits");
+    let stream = world.log().stream("s").expect("is there");
+    let mut answer = pin!(stream.append(SHARD, batch.finish()));
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match answer.as_mut().poll(&mut context) {
+            Poll::Ready(answered) => return answered.map(|offsets| offsets.start),
+            Poll::Pending => assert!(world.log().step(), "there is something to commit"),
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_room_is_made_loses_nothing() {
+    for operation in 1..=operations() {
+        for crash in [Crash::Kill, Crash::LoseAll, Crash::Tear(operation), Crash::Tear(7919 + operation)] {
+            let mut world = world();
+            world.disk.stop_at(Some(operation));
+            world.disturbed = Disturbed::Badly;
+            let lived = live(&mut world).and_then(|()| {
+                world.crash(crash);
+                day::afterwards(&mut world)
+            });
+            lived.unwrap_or_else(|what| panic!("{crash:?} at operation {operation}: {what}"));
+        }
+    }
+}
+
+/// Fills a disk with `room` bytes left. Returns how many records were taken.
+fn fill(room: usize) -> (World, usize) {
+    let mut world = world();
+    world.open().expect("opens");
+    world.check().expect("nothing is there");
+    world.create("s", 1, true).expect("is made");
+    assert_eq!(grow(&mut world), Ok(1));
+    world.disk.limit(Some(world.disk.used() + room));
+    world.disturbed = Disturbed::Full;
+    let taken = (0..GROUPS).map(|_| grow(&mut world).expect("is answered")).sum();
+    world.disk.limit(None);
+    world.disturbed = Disturbed::No;
+    (world, taken)
+}
+
+#[test]
+fn without_room_to_make_ahead_the_groups_go_on() {
+    let mut most = 0;
+    for room in (0..SEGMENT_BYTES as usize / 2).step_by(512) {
+        let (mut world, taken) = fill(room);
+        most = most.max(taken);
+        assert_eq!(grow(&mut world), Ok(1), "there is room again");
+        world.check().expect("holds");
+        world.crash(Crash::LoseAll);
+        day::afterwards(&mut world).unwrap_or_else(|what| panic!("{room} bytes left: {what}"));
+    }
+    assert_eq!(most, GROUPS, "in half a segment there is room for all of them");
+}
+
+#[test]
+fn a_shard_closed_after_no_room_could_be_made_is_whole_whatever_a_crash_leaves() {
+    for room in (0..SEGMENT_BYTES as usize / 2).step_by(512) {
+        for tear in 0..8 {
+            let (mut world, _) = fill(room);
+            world.reshape("s", 2).expect("is closed");
+            world.crash(Crash::Tear(tear));
+            day::afterwards(&mut world).unwrap_or_else(|what| panic!("{room} bytes left, tear {tear}: {what}"));
+        }
+    }
+}
