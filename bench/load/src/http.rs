@@ -48,7 +48,27 @@ impl Connection {
     }
 
     pub(crate) async fn ask(&mut self, operation: &str, body: &Body) -> Result<(u16, Vec<u8>)> {
-        let (status, length) = self.begin(operation, body).await?;
+        self.send(operation, body).await?;
+        self.answer().await
+    }
+
+    /// The bytes of a request, good for some minutes on any connection to the same server.
+    pub(crate) fn request(&self, operation: &str, body: &Body) -> Vec<u8> {
+        let head = self.signer.head(operation, body.bytes.len(), &body.hash);
+        [head.as_bytes(), &body.bytes].concat()
+    }
+
+    /// Sends a request that was made before and reads its answer, which must be a good one.
+    pub(crate) async fn put(&mut self, request: &[u8]) -> Result<()> {
+        self.out.write_all(request).await?;
+        self.out.flush().await?;
+        let (status, answer) = self.answer().await?;
+        ensure!(status == 200, "a request was answered with {status}: {}", String::from_utf8_lossy(&answer));
+        Ok(())
+    }
+
+    async fn answer(&mut self) -> Result<(u16, Vec<u8>)> {
+        let (status, length) = self.begun().await?;
         let answer = match length {
             Length::Known(length) => self.incoming.exactly(length).await?,
             Length::Chunks => {
@@ -64,17 +84,23 @@ impl Connection {
 
     /// Sends a request whose answer comes in chunks without end.
     pub(crate) async fn subscribe(&mut self, body: &Body) -> Result<()> {
-        match self.begin("SubscribeToShard", body).await? {
+        self.send("SubscribeToShard", body).await?;
+        match self.begun().await? {
             (200, Length::Chunks) => Ok(()),
             (status, _) => bail!("SubscribeToShard was answered with {status}"),
         }
     }
 
-    async fn begin(&mut self, operation: &str, body: &Body) -> Result<(u16, Length)> {
+    async fn send(&mut self, operation: &str, body: &Body) -> Result<()> {
         let head = self.signer.head(operation, body.bytes.len(), &body.hash);
         self.out.write_all(head.as_bytes()).await?;
         self.out.write_all(&body.bytes).await?;
         self.out.flush().await?;
+        Ok(())
+    }
+
+    /// The head of an answer: its status, and how long the rest is.
+    async fn begun(&mut self) -> Result<(u16, Length)> {
         let line = self.incoming.line().await?;
         let status =
             line.split(' ').nth(1).and_then(|code| code.parse().ok()).with_context(|| format!("no status: {line}"))?;

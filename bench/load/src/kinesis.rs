@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::http::{Body, Connection};
-use crate::{Asked, Mode, Tally, Times, on_time, payload, rate, records_of, stamped};
+use crate::{Asked, Due, Mode, Tally, Times, on_time, payload, prepared, rate, records_of, stamped};
 
 /// Different bodies of PutRecords, made before the clock starts.
 const BODIES: u64 = 16;
@@ -154,23 +154,26 @@ async fn latency(asked: &Asked) -> Result<Value> {
         connection.subscribe(&body(&wish)).await?;
         readers.spawn(follow(connection, tell.clone()));
     }
+    let (filler, first_only) = (payload(asked.size, 3), asked.shards > 16);
+    let messages = prepared(asked, |due| {
+        let key = format!("key {}", due.as_nanos());
+        let data = STANDARD.encode(stamped(&filler, due));
+        let mut record = json!({ "StreamName": asked.stream, "PartitionKey": key, "Data": data });
+        if first_only {
+            record["ExplicitHashKey"] = "0".into();
+        }
+        connection.request("PutRecord", &body(&record))
+    });
     let times = Times::new();
-    let (send, due) = mpsc::unbounded_channel::<Duration>();
+    let (send, due) = mpsc::unbounded_channel::<Due>();
     let due = Arc::new(Mutex::new(due));
     let mut sending = JoinSet::new();
     for mut connection in senders {
-        let (due, times, stream, filler) = (due.clone(), times.clone(), asked.stream.clone(), payload(asked.size, 3));
-        let first_only = asked.shards > 16;
+        let (due, times) = (due.clone(), times.clone());
         sending.spawn(async move {
             loop {
-                let Some(at) = due.lock().await.recv().await else { return anyhow::Ok(()) };
-                let key = format!("key {}", at.as_nanos());
-                let mut record =
-                    json!({ "StreamName": stream, "PartitionKey": key, "Data": STANDARD.encode(stamped(&filler, at)) });
-                if first_only {
-                    record["ExplicitHashKey"] = "0".into();
-                }
-                connection.call("PutRecord", &body(&record)).await?;
+                let Some((at, request)) = due.lock().await.recv().await else { return anyhow::Ok(()) };
+                connection.put(&request).await?;
                 times.acknowledged(at);
             }
         });
@@ -184,7 +187,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
         }
         anyhow::Ok(())
     });
-    on_time(asked, &times, move |at| Ok(send.send(at)?)).await?;
+    on_time(messages, &times, send).await?;
     while let Some(ended) = sending.join_next().await {
         ended??;
     }

@@ -23,6 +23,7 @@ use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -72,14 +73,20 @@ struct Asked {
     stream: String,
 }
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let asked = Asked::parse();
-    let found = match asked.target {
-        Target::Redis => redis::run(&asked).await?,
-        Target::Nats => nats::run(&asked).await?,
-        Target::Kinesis => kinesis::run(&asked).await?,
+    // For latency one thread: with two, each wakes the other to see whether there is more to do, on cores that the server needs.
+    let mut runtime = match asked.mode {
+        Mode::Latency => Builder::new_current_thread(),
+        Mode::Publish | Mode::Read => Builder::new_multi_thread(),
     };
+    let found = runtime.worker_threads(2).enable_all().build()?.block_on(async {
+        match asked.target {
+            Target::Redis => redis::run(&asked).await,
+            Target::Nats => nats::run(&asked).await,
+            Target::Kinesis => kinesis::run(&asked).await,
+        }
+    })?;
     println!("{found}");
     Ok(())
 }
@@ -199,39 +206,40 @@ fn records_of(asked: &Asked) -> u64 {
     (asked.seconds + WARM_UP.as_secs()) * asked.rate
 }
 
-/// Calls `send` with the moment each record is due, when it is due, from a thread of its own: timers of the runtime round to a
-/// millisecond. A call must not wait for the server.
-async fn on_time(
-    asked: &Asked,
-    times: &Times,
-    mut send: impl FnMut(Duration) -> Result<()> + Send + 'static,
-) -> Result<()> {
-    let (rate, count, begun) = (asked.rate, records_of(asked), times.begun);
+/// What an open loop sends, each with the moment it is due.
+type Due = (Duration, Vec<u8>);
+
+/// All that an open loop sends, made before it begins: what a request costs this program is no part of what the server takes.
+fn prepared(asked: &Asked, message: impl Fn(Duration) -> Vec<u8>) -> Vec<Due> {
+    let due = |number| Duration::from_nanos(number * 1_000_000_000 / asked.rate);
+    (0..records_of(asked)).map(due).map(|due| (due, message(due))).collect()
+}
+
+/// Sends each message when it is due, from a thread of its own: timers of the runtime round to a millisecond.
+async fn on_time(messages: Vec<Due>, times: &Times, send: UnboundedSender<Due>) -> Result<()> {
     let times = times.clone();
     tokio::task::spawn_blocking(move || {
-        for number in 0..count {
-            let due = Duration::from_nanos(number * 1_000_000_000 / rate);
-            std::thread::sleep((begun + due).saturating_duration_since(Instant::now()));
+        for (due, message) in messages {
+            std::thread::sleep((times.begun + due).saturating_duration_since(Instant::now()));
             times.handed_on(due);
-            send(due)?;
+            send.send((due, message))?;
         }
         Ok(())
     })
     .await?
 }
 
-/// Writes a message for every moment that has come due, all of them with one flush, and tells which were sent.
+/// Writes every message that has come due, all of them with one flush, and tells which were sent.
 /// Gives the connection back to be kept open: the acknowledgements of the last are still on their way.
 async fn write_due<W: AsyncWrite + Unpin>(
     mut out: W,
-    mut due: UnboundedReceiver<Duration>,
+    mut due: UnboundedReceiver<Due>,
     sent: UnboundedSender<Duration>,
-    message: impl Fn(Duration) -> Vec<u8>,
 ) -> Result<W> {
     while let Some(first) = due.recv().await {
         let mut next = Some(first);
-        while let Some(at) = next {
-            out.write_all(&message(at)).await?;
+        while let Some((at, message)) = next {
+            out.write_all(&message).await?;
             sent.send(at)?;
             next = due.try_recv().ok();
         }

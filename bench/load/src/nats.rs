@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::wire::{Incoming, connect};
-use crate::{Asked, Mode, Tally, Times, on_time, payload, rate, records_of, stamped, write_due};
+use crate::{Asked, Mode, Tally, Times, on_time, payload, prepared, rate, records_of, stamped, write_due};
 
 /// Records written at once while publishing.
 const CHUNK: usize = 50;
@@ -205,6 +205,8 @@ async fn follow(asked: &Asked, count: u64, mut value: impl FnMut(&[u8])) -> Resu
 
 async fn latency(asked: &Asked) -> Result<Value> {
     fresh(asked).await?;
+    let filler = payload(asked.size, 3);
+    let messages = prepared(asked, |due| message(&asked.stream, "_INBOX.l", &stamped(&filler, due)));
     let times = Times::new();
     let count = records_of(asked);
     let (reads, got) = (asked.clone(), times.clone());
@@ -212,8 +214,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
     let (mut incoming, out) = join(asked, "_INBOX.l").await?;
     let (send, due) = mpsc::unbounded_channel();
     let (sent, mut waiting) = mpsc::unbounded_channel();
-    let (stream, filler) = (asked.stream.clone(), payload(asked.size, 3));
-    let writer = tokio::spawn(write_due(out, due, sent, move |at| message(&stream, "_INBOX.l", &stamped(&filler, at))));
+    let writer = tokio::spawn(write_due(out, due, sent));
     let acknowledged = times.clone();
     let answers = tokio::spawn(async move {
         while let Some(at) = waiting.recv().await {
@@ -222,7 +223,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
         }
         anyhow::Ok(())
     });
-    on_time(asked, &times, move |at| Ok(send.send(at)?)).await?;
+    on_time(messages, &times, send).await?;
     let _out = writer.await??;
     answers.await??;
     reader.await??;

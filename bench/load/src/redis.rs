@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::wire::{Incoming, connect, find};
-use crate::{Asked, Mode, Tally, Times, on_time, payload, rate, records_of, stamped, write_due};
+use crate::{Asked, Mode, Tally, Times, on_time, payload, prepared, rate, records_of, stamped, write_due};
 
 /// Records of one XREAD.
 const READ: &str = "2000";
@@ -107,14 +107,15 @@ async fn publish(asked: &Asked) -> Result<Value> {
 
 async fn latency(asked: &Asked) -> Result<Value> {
     forget(asked).await?;
+    let filler = payload(asked.size, 3);
+    let messages = prepared(asked, |due| add(&asked.stream, &stamped(&filler, due)));
     let times = Times::new();
     let count = records_of(asked);
     let reader = tokio::spawn(follow(asked.clone(), times.clone(), count));
     let (mut incoming, out) = connect(&asked.address).await?;
     let (send, due) = mpsc::unbounded_channel();
     let (sent, mut waiting) = mpsc::unbounded_channel();
-    let (stream, filler) = (asked.stream.clone(), payload(asked.size, 3));
-    let writer = tokio::spawn(write_due(out, due, sent, move |at| add(&stream, &stamped(&filler, at))));
+    let writer = tokio::spawn(write_due(out, due, sent));
     let acknowledged = times.clone();
     let answers = tokio::spawn(async move {
         while let Some(at) = waiting.recv().await {
@@ -123,7 +124,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
         }
         anyhow::Ok(())
     });
-    on_time(asked, &times, move |at| Ok(send.send(at)?)).await?;
+    on_time(messages, &times, send).await?;
     let _out = writer.await??;
     answers.await??;
     reader.await??;
