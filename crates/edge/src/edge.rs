@@ -174,8 +174,7 @@ impl Edge {
         });
         let stop = CancellationToken::new();
         let make = move |peer: Arc<Peer>| Door { way: way.clone(), peer };
-        let threads = Some(serve::Threads::of_process());
-        let server = tokio::spawn(serve::run(listener, tls, make, limits, counts.serve.clone(), threads, stop.clone()));
+        let server = tokio::spawn(serve::run(listener, tls, make, limits, counts.serve.clone(), stop.clone()));
         Ok(Self { address, core, collect, stop: stop.drop_guard(), server, writing })
     }
 

@@ -9,7 +9,7 @@
 //! How the pieces hang together:
 //!
 //! * [`serve`] is the one HTTP server loop of all doors, with a limit on everything a client can hold, with TLS or
-//!   without. Each connection stays on one of its threads.
+//!   without.
 //! * `edge` takes a request the way: collector, beacon, site or origin. The body of every answer carries its request
 //!   along and ends it when it is dropped, so that each request is counted and logged exactly once.
 //! * `site` serves a folder, `origin` passes through to another server.

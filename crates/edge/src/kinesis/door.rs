@@ -178,7 +178,7 @@ impl KinesisDoor {
         let app = Router::new().fallback(take).with_state(Arc::new(reception));
         let limits = ServeLimits { connections_max: CONNECTIONS_MAX, ..ServeLimits::default() };
         let counts = counts.serve.clone();
-        let serving = serve::serve_on_threads(listener, app, limits, counts, tls, stop.clone());
+        let serving = serve::serve_secured(listener, app, limits, counts, tls, stop.clone());
         let server = tokio::spawn(serving);
         Ok(Self { address, desk, stop: stop.drop_guard(), server })
     }

@@ -2,7 +2,6 @@
 //! client can hold: connections, time to send a head, idle time, time to take an answer, size of a head. With or
 //! without TLS.
 
-mod threads;
 mod tls;
 mod watch;
 
@@ -32,7 +31,6 @@ use tower::Service as _;
 
 use watch::{Order, Reason, Registry, Watched, WatchedSocket};
 
-pub(crate) use threads::Threads;
 pub use tls::{Cipher, Tls, TlsError, TlsSettings};
 
 /// An error that ends a body.
@@ -215,20 +213,7 @@ pub async fn serve_secured(
     stop: CancellationToken,
 ) {
     let make = move |peer: Arc<Peer>| App { app: app.clone(), peer };
-    run(listener, tls, make, limits, counts, None, stop).await;
-}
-
-/// Like [`serve_secured`], with each connection on one of the threads of the doors: handlers must be quick, or wait.
-pub(crate) async fn serve_on_threads(
-    listener: TcpListener,
-    app: axum::Router,
-    limits: ServeLimits,
-    counts: Arc<ServeCounts>,
-    tls: Option<Arc<Tls>>,
-    stop: CancellationToken,
-) {
-    let make = move |peer: Arc<Peer>| App { app: app.clone(), peer };
-    run(listener, tls, make, limits, counts, Some(Threads::of_process()), stop).await;
+    run(listener, tls, make, limits, counts, stop).await;
 }
 
 /// An axum application as the service of one connection.
@@ -252,14 +237,13 @@ impl Service<Request<Incoming>> for App {
     }
 }
 
-/// The loop, over any service: `make` gives each connection its own. Without `threads`, the runtime of the caller serves them.
+/// The loop, over any service: `make` gives each connection its own.
 pub(crate) async fn run<S, B>(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     make: impl Fn(Arc<Peer>) -> S + Send + Sync + 'static,
     limits: ServeLimits,
     counts: Arc<ServeCounts>,
-    threads: Option<&'static Threads>,
     stop: CancellationToken,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
@@ -268,8 +252,7 @@ pub(crate) async fn run<S, B>(
     B::Error: Into<BodyError>,
 {
     let registry = Arc::new(Registry::new());
-    let _abandoned = Abandoned(registry.clone());
-    let ground = Arc::new(Ground { make, tls, builder: builder(&limits), threads });
+    let ground = Arc::new(Ground { make, tls, builder: builder(&limits) });
     let mut reap = tokio::time::interval(REAP_EVERY);
     reap.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -302,16 +285,6 @@ struct Ground<M> {
     make: M,
     tls: Option<Arc<Tls>>,
     builder: auto::Builder<TokioExecutor>,
-    threads: Option<&'static Threads>,
-}
-
-/// Ends all connections when the loop does, also if it is dropped in between: they may be on threads that last longer.
-struct Abandoned(Arc<Registry>);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        self.0.close_all();
-    }
 }
 
 fn peer_of(socket: &TcpStream, remote: SocketAddr) -> Option<Peer> {
@@ -324,7 +297,7 @@ fn peer_of(socket: &TcpStream, remote: SocketAddr) -> Option<Peer> {
 
 fn open<M, S, B>(
     socket: TcpStream,
-    peer: Peer,
+    mut peer: Peer,
     ground: &Arc<Ground<M>>,
     registry: &Arc<Registry>,
     counts: &Arc<ServeCounts>,
@@ -339,44 +312,18 @@ fn open<M, S, B>(
     let closing = Closing { connection: peer.connection, registry: registry.clone(), counts: counts.clone() };
     counts.accepted.inc();
     counts.open.add(1);
-    let Some(threads) = ground.threads else {
-        tokio::spawn(converse(socket, peer, ground.clone(), watched, closing));
-        return;
-    };
-    // Another thread's runtime is to watch it.
-    let socket = socket.into_std();
     let ground = ground.clone();
-    threads.spawn(async move {
-        match socket.and_then(TcpStream::from_std) {
-            Ok(socket) => converse(socket, peer, ground, watched, closing).await,
-            Err(error) => closing.broken(&error),
+    tokio::spawn(async move {
+        let socket = WatchedSocket::new(socket, watched.clone());
+        match &ground.tls {
+            None => drive(socket, (ground.make)(Arc::new(peer)), &ground.builder, &watched, &closing).await,
+            Some(tls) => {
+                let Some(stream) = unless_told(&watched, tls.accept(socket)).await.flatten() else { return };
+                peer.tls = Some(Cipher::of(stream.get_ref().1));
+                drive(stream, (ground.make)(Arc::new(peer)), &ground.builder, &watched, &closing).await;
+            }
         }
     });
-}
-
-/// Serves one connection, secured or not.
-async fn converse<M, S, B>(
-    socket: TcpStream,
-    mut peer: Peer,
-    ground: Arc<Ground<M>>,
-    watched: Arc<Watched>,
-    closing: Closing,
-) where
-    M: Fn(Arc<Peer>) -> S + Send + Sync + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BodyError>,
-{
-    let socket = WatchedSocket::new(socket, watched.clone());
-    match &ground.tls {
-        None => drive(socket, (ground.make)(Arc::new(peer)), &ground.builder, &watched, &closing).await,
-        Some(tls) => {
-            let Some(stream) = unless_told(&watched, tls.accept(socket)).await.flatten() else { return };
-            peer.tls = Some(Cipher::of(stream.get_ref().1));
-            drive(stream, (ground.make)(Arc::new(peer)), &ground.builder, &watched, &closing).await;
-        }
-    }
 }
 
 /// What `work` comes to; `None` if the connection is told to end before, finished or not.
@@ -419,7 +366,9 @@ async fn drive<T, S, B>(
     })
     .await;
     if let Err(error) = ended {
-        closing.broken(&*error);
+        // A client that breaks off or talks nonsense: counted, and of interest only when looked for.
+        closing.counts.broken.inc();
+        tracing::debug!(error, "connection ended with an error");
     }
 }
 
@@ -428,14 +377,6 @@ struct Closing {
     connection: u64,
     registry: Arc<Registry>,
     counts: Arc<ServeCounts>,
-}
-
-impl Closing {
-    /// A client that breaks off or talks nonsense: counted, and of interest only when looked for.
-    fn broken(&self, error: &(dyn std::error::Error + 'static)) {
-        self.counts.broken.inc();
-        tracing::debug!(error, "connection ended with an error");
-    }
 }
 
 impl Drop for Closing {
