@@ -366,12 +366,9 @@ impl Shard {
             self.save_index();
             self.save_producers();
         }
-        let idle = {
-            let queue = self.queue.lock();
-            queue.waiting.is_empty() && queue.refused.is_none()
-        };
         let zeros = ahead(BLANK_BYTES, end, segment_bytes);
-        if !idle || end > writer.blank || writer.blank - end > zeros / 2 {
+        // Without any, small groups do not go on here, or there was no room for them a moment ago.
+        if end >= writer.blank || writer.blank - end > zeros / 2 || !self.is_idle() {
             return;
         }
         let zeros = zeros.min(segment_bytes.saturating_sub(writer.blank));
@@ -381,6 +378,12 @@ impl Shard {
         {
             self.poison(&error);
         }
+    }
+
+    /// Whether nobody waits, and whoever comes will be taken.
+    fn is_idle(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.waiting.is_empty() && queue.refused.is_none()
     }
 
     fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
@@ -576,15 +579,15 @@ fn ahead((least, most): (u64, u64), end: u64, segment_bytes: u64) -> u64 {
 
 /// Writes zeros from byte `at` on, where the file ends. Returns whether it did.
 fn make_blank(writer: &mut Writer, file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
-    let written = write_zeros(file, at, zeros);
-    writer.blank = at + if written.is_ok() { zeros } else { 0 };
-    if let Err(error) = &written {
-        tracing::debug!(%error, "no room could be made blank ahead");
-        // Whether it goes or stays, it is blank; but until the next sync a crash may leave anything there.
-        let _given_back = file.truncate(at);
-        writer.settled = false;
-    }
-    written.is_ok()
+    let Err(error) = write_zeros(file, at, zeros) else {
+        writer.blank = at + zeros;
+        return true;
+    };
+    tracing::debug!(%error, "no room could be made blank ahead");
+    // Whether it goes or stays, it is blank; but until the next sync a crash may leave anything there.
+    let _given_back = file.truncate(at);
+    (writer.blank, writer.settled) = (at, false);
+    false
 }
 
 /// After it the file is `bytes` longer than `at`; they are at most [`BLANK_BYTES`].

@@ -21,6 +21,15 @@ fn world() -> World {
     world
 }
 
+/// With a stream of one shard.
+fn begun() -> World {
+    let mut world = world();
+    world.open().expect("opens");
+    world.check().expect("nothing is there");
+    world.create("s", 1, true).expect("is made");
+    world
+}
+
 /// Grows in two lives, as far as the machine lets it.
 fn live(world: &mut World) -> Check {
     for life in 1..=2 {
@@ -56,10 +65,7 @@ fn operations() -> u64 {
 
 /// After how many groups room is made ahead of the next: a group is a write and a sync, and so is that room.
 fn groups_before_room_is_made() -> Vec<usize> {
-    let mut world = world();
-    world.open().expect("opens");
-    world.check().expect("nothing is there");
-    world.create("s", 1, true).expect("is made");
+    let mut world = begun();
     let made = (0..GROUPS).filter(|_| {
         let (operations, syncs) = (world.disk.operations(), world.disk.syncs());
         assert_eq!(grow(&mut world), Ok(1));
@@ -73,10 +79,7 @@ fn whoever_has_an_answer_did_not_wait_for_room_that_is_made_ahead() {
     let made = groups_before_room_is_made();
     assert!(made.len() >= 2, "room was made after the groups {made:?}");
     for before in made {
-        let mut world = world();
-        world.open().expect("opens");
-        world.check().expect("nothing is there");
-        world.create("s", 1, true).expect("is made");
+        let mut world = begun();
         for _ in 0..before {
             assert_eq!(grow(&mut world), Ok(1));
         }
@@ -124,10 +127,7 @@ fn a_crash_while_room_is_made_loses_nothing() {
 
 /// Fills a disk with `room` bytes left. Returns how many records were taken.
 fn fill(room: usize) -> (World, usize) {
-    let mut world = world();
-    world.open().expect("opens");
-    world.check().expect("nothing is there");
-    world.create("s", 1, true).expect("is made");
+    let mut world = begun();
     assert_eq!(grow(&mut world), Ok(1));
     world.disk.limit(Some(world.disk.used() + room));
     world.disturbed = Disturbed::Full;
