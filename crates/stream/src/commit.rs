@@ -5,11 +5,9 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use base::{Millis, Offset};
-use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::batch::Batch;
@@ -23,7 +21,7 @@ use crate::limit::{
 use crate::recovery::leader_epoch;
 use crate::retention::Now;
 use crate::segment::{self, OpenSegment, log_path};
-use crate::shard::{Active, Closed, End, Shard};
+use crate::shard::{Active, Closed, End, Newest, Shard};
 
 pub(crate) type Answer = Result<(Range<Offset>, Millis), AppendError>;
 
@@ -149,26 +147,44 @@ impl Shard {
         Ok((receiver, schedule))
     }
 
-    /// Writes, syncs and answers one group. Returns whether more is waiting; if not, the shard is no longer scheduled.
+    /// Writes, syncs and answers one group, if any waits, and does what a later one would have to wait for. Returns whether
+    /// more is waiting; if not, the shard is no longer scheduled.
     pub(crate) fn commit(&self, segment_bytes: u64) -> bool {
         let mut writer = self.writer.lock();
+        self.commit_next(&mut writer, segment_bytes);
+        self.look_ahead(&mut writer, segment_bytes);
+        drop(writer);
+        self.reschedule(false)
+    }
+
+    /// Likewise, without what may follow the answers: that, too, makes it return that there is more to do.
+    pub(crate) fn commit_briefly(&self, segment_bytes: u64) -> bool {
+        let mut writer = self.writer.lock();
+        self.commit_next(&mut writer, segment_bytes);
+        let more = self.has_to_look_ahead(&writer, segment_bytes);
+        drop(writer);
+        self.reschedule(more)
+    }
+
+    fn reschedule(&self, more: bool) -> bool {
+        let mut queue = self.queue.lock();
+        queue.scheduled = more || !queue.waiting.is_empty();
+        queue.scheduled
+    }
+
+    fn commit_next(&self, writer: &mut Writer, segment_bytes: u64) {
         let group = self.take_group(segment_bytes);
         let bytes: usize = group.iter().map(|waiting| waiting.batch.bytes()).sum();
         let group = self.judge(group);
         if !group.is_empty() {
             if self.around.faults.acknowledge_before_sync {
-                self.commit_late(&mut writer, group, segment_bytes);
+                self.commit_late(writer, group, segment_bytes);
             } else {
-                self.commit_group(&mut writer, group, segment_bytes);
+                self.commit_group(writer, group, segment_bytes);
             }
-            self.look_ahead(&mut writer, segment_bytes);
         }
         self.around.budget.give_back(bytes);
         self.counts.waiting_bytes.add(-(bytes as i64));
-        drop(writer);
-        let mut queue = self.queue.lock();
-        queue.scheduled = !queue.waiting.is_empty();
-        queue.scheduled
     }
 
     fn take_group(&self, segment_bytes: u64) -> Vec<Waiting> {
@@ -198,6 +214,9 @@ impl Shard {
                     waiting.answer(&Ok((next..end, latest)));
                     next = end;
                 }
+                // Whoever is answered can read it already; those who wait for it are woken last, and where this is a thread of
+                // their runtime they have their turn first.
+                self.end.send_modify(|known| known.offset = next.0);
             }
             Err(failure) => {
                 let error = match failure {
@@ -358,26 +377,32 @@ impl Shard {
 
     /// Does what a later group would have to wait for, now that all of this one have their answers.
     fn look_ahead(&self, writer: &mut Writer, segment_bytes: u64) {
-        let active =
-            self.view.read().active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes));
-        let Some((file, end)) = active else { return };
+        let Some((file, end)) = self.active() else { return };
         if end - writer.vouched >= CHECKPOINT_BYTES {
             writer.vouched = end;
             self.save_index();
             self.save_producers();
         }
-        let zeros = ahead(BLANK_BYTES, end, segment_bytes);
-        // Without any, small groups do not go on here, or there was no room for them a moment ago.
-        if end >= writer.blank || writer.blank - end > zeros / 2 || !self.is_idle() {
-            return;
-        }
-        let zeros = zeros.min(segment_bytes.saturating_sub(writer.blank));
+        let zeros = blank_wanted(writer, end, segment_bytes);
         if zeros > 0
+            && self.is_idle()
             && make_blank(writer, &*file, writer.blank, zeros)
             && let Err(error) = self.sync(&*file)
         {
             self.poison(&error);
         }
+    }
+
+    /// Whether [`Shard::look_ahead`] has anything to do.
+    fn has_to_look_ahead(&self, writer: &Writer, segment_bytes: u64) -> bool {
+        let end = self.view.read().active.as_ref().map(|active| active.index.summary.bytes);
+        end.is_some_and(|end| end - writer.vouched >= CHECKPOINT_BYTES || blank_wanted(writer, end, segment_bytes) > 0)
+    }
+
+    /// The file being written, and up to which byte.
+    fn active(&self) -> Option<(Arc<dyn DiskFile>, u64)> {
+        let view = self.view.read();
+        view.active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes))
     }
 
     /// Whether nobody waits, and whoever comes will be taken.
@@ -418,7 +443,7 @@ impl Shard {
         self.save_index();
         self.save_producers();
         let mut view = self.view.write();
-        let active = Active { file: Arc::clone(&file), index: Index::empty(base), seen: None };
+        let active = Active::new(Arc::clone(&file), Index::empty(base));
         if let Some(full) = view.active.replace(active) {
             view.closed.push_back(Closed::new(full.index.summary));
             self.give_back(&*full.file, full.index.summary.bytes);
@@ -468,9 +493,10 @@ impl Shard {
         let stamped = group.iter().any(|waiting| waiting.batch.stamp().is_some());
         // Held until readers see the group: a snapshot says up to which offset it knows all producers.
         let mut producers = stamped.then(|| self.producers.lock());
-        let end = {
+        {
             let mut view = self.view.write();
             let active = view.active.as_mut().expect("a group was just written to it");
+            active.newest = Newest::after(&active.index.summary);
             for waiting in group {
                 let (batch, times, count) = (&waiting.batch, waiting.batch.times(), waiting.batch.len() as u32);
                 if let (Some(producers), Some(stamp)) = (&mut producers, batch.stamp())
@@ -481,10 +507,8 @@ impl Shard {
                 active.index.push(batch.bytes(), count, times, batch.stamp().is_some());
                 records += waiting.batch.len() as u64;
             }
-            active.index.summary.end
-        };
+        }
         drop(producers);
-        self.end.send_modify(|known| known.offset = end);
         let weight = group.iter().map(|waiting| waiting.batch.weight()).sum();
         self.meter.wrote(self.around.clock.now(), records, weight);
         self.counts.commits.inc();
@@ -577,6 +601,16 @@ fn ahead((least, most): (u64, u64), end: u64, segment_bytes: u64) -> u64 {
     end.clamp(least, most).min(segment_bytes.saturating_sub(end))
 }
 
+/// How many more zeros are wanted ahead of small groups when the file holds `end` bytes.
+fn blank_wanted(writer: &Writer, end: u64, segment_bytes: u64) -> u64 {
+    let zeros = ahead(BLANK_BYTES, end, segment_bytes);
+    // Without any, small groups do not go on here, or there was no room for them a moment ago.
+    if end >= writer.blank || writer.blank - end > zeros / 2 {
+        return 0;
+    }
+    zeros.min(segment_bytes.saturating_sub(writer.blank))
+}
+
 /// Writes zeros from byte `at` on, where the file ends. Returns whether it did.
 fn make_blank(writer: &mut Writer, file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
     let Err(error) = write_zeros(file, at, zeros) else {
@@ -605,87 +639,4 @@ fn write_zeros(file: &dyn DiskFile, at: u64, bytes: u64) -> io::Result<()> {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The threads that commit, for all shards of a log.
-#[derive(Debug, Default)]
-pub(crate) struct Committers {
-    ready: Mutex<Ready>,
-    wake: Condvar,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-#[derive(Debug, Default)]
-struct Ready {
-    shards: VecDeque<Job>,
-    closed: bool,
-}
-
-/// A shard with something waiting.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub(crate) shard: Arc<Shard>,
-    pub(crate) segment_bytes: u64,
-}
-
-impl Committers {
-    /// Starts that many threads.
-    pub(crate) fn start(count: usize) -> io::Result<Arc<Self>> {
-        let committers = Arc::new(Self::default());
-        for number in 0..count {
-            let worker = Arc::clone(&committers);
-            let thread = std::thread::Builder::new().name(format!("commit-{number}")).spawn(move || worker.work())?;
-            committers.threads.lock().push(thread);
-        }
-        Ok(committers)
-    }
-
-    /// Hands over a shard that has something waiting and is not scheduled yet.
-    pub(crate) fn schedule(&self, job: Job) {
-        self.ready.lock().shards.push_back(job);
-        self.wake.notify_one();
-    }
-
-    /// Commits one group of the shard that waits longest, if any.
-    pub(crate) fn step(&self) -> bool {
-        let Some(job) = self.ready.lock().shards.pop_front() else { return false };
-        self.run(job);
-        true
-    }
-
-    /// Lets the threads finish what is scheduled and end.
-    pub(crate) fn close(&self) {
-        self.ready.lock().closed = true;
-        self.wake.notify_all();
-        let threads = std::mem::take(&mut *self.threads.lock());
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a committing thread had panicked");
-            }
-        }
-        while self.step() {} // without threads, or scheduled after they had gone
-    }
-
-    fn run(&self, job: Job) {
-        if job.shard.commit(job.segment_bytes) {
-            self.schedule(job); // behind the others: a busy shard must not starve them
-        }
-    }
-
-    fn work(&self) {
-        loop {
-            let mut ready = self.ready.lock();
-            let job = loop {
-                if let Some(job) = ready.shards.pop_front() {
-                    break job;
-                }
-                if ready.closed {
-                    return;
-                }
-                self.wake.wait(&mut ready);
-            };
-            drop(ready);
-            self.run(job);
-        }
-    }
 }

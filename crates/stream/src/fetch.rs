@@ -121,7 +121,7 @@ impl Shard {
             if let Some(nothing) = self.admit(&view, from)? {
                 return Ok(nothing);
             }
-            locate(&view, |summary| summary.base <= from.0, |active| active.index.position_of(from.0))
+            locate(&view, |summary| summary.base <= from.0, |active| active.position_of(from.0))
         };
         let Some(found) = found else { return Ok(Fetched::nothing(from)) };
         let place = self.open_place(found, from, |segment| segment.index.position_of(from.0))?;
@@ -135,7 +135,7 @@ impl Shard {
             if let Some(nothing) = self.admit(&view, from)? {
                 return Ok(Some(nothing));
             }
-            locate(&view, |summary| summary.base <= from.0, |active| active.index.position_of(from.0))
+            locate(&view, |summary| summary.base <= from.0, |active| active.position_of(from.0))
         };
         let Some(Found::Active(place)) = found else { return Ok(None) };
         match self.fetch_at(&Place { at_once: true, ..place }, from, max_bytes) {

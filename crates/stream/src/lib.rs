@@ -8,8 +8,8 @@
 //! How the pieces hang together:
 //!
 //! * [`batch`] encodes and decodes record batches; the caller's thread does the work, the log only patches two fields.
-//! * `commit` is group commit: a few threads take all that waits for a shard, write it with one call, sync once, and
-//!   wake everyone. After a failed sync the shard is poisoned until it is opened anew.
+//! * `commit` is group commit: whoever commits takes all that waits for a shard, writes it with one call, syncs once, and
+//!   wakes everyone. After a failed sync the shard is poisoned until it is opened anew. `committers` says who does so.
 //! * `producer` remembers the last batches of idempotent producers, so that one sent again is not stored again.
 //! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
 //! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails. `reach`
@@ -25,6 +25,7 @@
 pub mod batch;
 mod cache;
 mod commit;
+mod committers;
 mod counts;
 mod delete;
 pub mod disk;

@@ -12,7 +12,8 @@ use base::{Clock, Measured, Millis, Sample};
 use parking_lot::{Mutex, RwLock};
 
 use crate::cache::SegmentCache;
-use crate::commit::{Budget, Committers};
+use crate::commit::Budget;
+use crate::committers::Committers;
 use crate::delete;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;

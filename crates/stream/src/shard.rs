@@ -121,8 +121,36 @@ pub(crate) struct Closed {
 pub(crate) struct Active {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) index: Index,
+    /// Where the last group begins.
+    pub(crate) newest: Newest,
     /// When retention first saw a record in it, by the time that had passed since the log was opened.
     pub(crate) seen: Option<Duration>,
+}
+
+/// Where a group begins: who waited for it need not look for it behind an entry of the index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newest {
+    offset: u64,
+    position: u64,
+}
+
+impl Newest {
+    /// The group that comes next.
+    pub(crate) fn after(summary: &Summary) -> Self {
+        Self { offset: summary.end, position: summary.bytes }
+    }
+}
+
+impl Active {
+    pub(crate) fn new(file: Arc<dyn DiskFile>, index: Index) -> Self {
+        let newest = Newest::after(&index.summary);
+        Self { file, index, newest, seen: None }
+    }
+
+    /// Where to begin reading for the batch that holds `offset`.
+    pub(crate) fn position_of(&self, offset: u64) -> u64 {
+        if offset >= self.newest.offset { self.newest.position } else { self.index.position_of(offset) }
+    }
 }
 
 impl Closed {
@@ -466,7 +494,7 @@ impl Opening<'_> {
             self.counts.recovered.rewritten.inc();
             rewrite(&*file, facts.last_group, whole).map_err(OpenError::io("syncing", &path))?;
         }
-        view.active = Some(Active { file, index: facts.whole, seen: None });
+        view.active = Some(Active::new(file, facts.whole));
         Ok(())
     }
 }

@@ -13,7 +13,8 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::batch::Batch;
-use crate::commit::{Answer, Committers, Job};
+use crate::commit::Answer;
+use crate::committers::{Committers, Job};
 use crate::counts::StreamCounts;
 use crate::delete;
 use crate::error::{AppendError, FetchError, OpenError, ReshardError};
@@ -456,9 +457,10 @@ impl Stream {
             shard.has_room(batch.bytes())?; // before the work, not after
             shard.seal.as_ref().ok_or(AppendError::NoKey)?.seal(&mut batch);
         }
+        let bytes = batch.bytes();
         let (answer, schedule) = shard.enqueue(batch)?;
         if schedule {
-            self.ground.committers.schedule(Job { shard, segment_bytes });
+            self.ground.committers.schedule(Job { shard, segment_bytes }, bytes);
         }
         Ok(answer)
     }

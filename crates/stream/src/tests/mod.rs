@@ -1,5 +1,6 @@
 //! The log as a whole, through its face, on the real disk. The simulated one is the room `sim`.
 
+mod committers;
 mod encryption;
 mod face;
 mod producers;

@@ -1,0 +1,236 @@
+//! Who commits, seen from the disk: the threads that sync.
+
+use std::any::Any;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
+
+use base::{ShardId, SystemClock};
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::{Builder, Runtime};
+
+use super::values;
+use crate::disk::{Disk, DiskFile, RealDisk};
+use crate::{Batch, Faults, Log, RecordRef, Stream, StreamSettings};
+
+/// A disk that notes which threads sync, and lets them wait while its gate is shut.
+#[derive(Clone, Debug, Default)]
+struct Watched(Arc<Gate>);
+
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shut: bool,
+    /// Names of the threads that have come to a sync.
+    seen: Vec<String>,
+}
+
+impl Watched {
+    fn shut(&self, shut: bool) {
+        self.0.state.lock().shut = shut;
+        self.0.changed.notify_all();
+    }
+
+    /// The threads that have synced since it was asked last, as soon as there are so many.
+    fn seen(&self, least: usize) -> Vec<String> {
+        let mut state = self.0.state.lock();
+        self.0.changed.wait_while(&mut state, |state| state.seen.len() < least);
+        std::mem::take(&mut state.seen)
+    }
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        state.seen.push(std::thread::current().name().unwrap_or_default().to_owned());
+        self.changed.notify_all();
+        self.changed.wait_while(&mut state, |state| state.shut);
+    }
+}
+
+#[derive(Debug)]
+struct WatchedFile(Box<dyn DiskFile>, Arc<Gate>);
+
+impl Disk for Watched {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_dir(path)
+    }
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(WatchedFile(RealDisk.open(path, create)?, Arc::clone(&self.0))))
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_dir(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        RealDisk.lock(path)
+    }
+}
+
+impl DiskFile for WatchedFile {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+    fn read_at(&self, at: u64, max: usize, into: &mut Vec<u8>) -> io::Result<()> {
+        self.0.read_at(at, max, into)
+    }
+    fn write_at(&self, at: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.0.write_at(at, parts)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.1.pass();
+        self.0.sync()
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+    fn reserve(&self, at: u64, bytes: u64) -> io::Result<()> {
+        self.0.reserve(at, bytes)
+    }
+}
+
+fn open(dir: &Path, shards: u32) -> (Watched, Arc<Log>, Arc<Stream>) {
+    let disk = Watched::default();
+    let log = Log::open_on(Arc::new(disk.clone()), dir, Arc::new(SystemClock), Faults::default(), 4, None);
+    let log = log.expect("opens");
+    let stream = log.ensure("clicks", &StreamSettings { shards, ..StreamSettings::default() }).expect("is made");
+    disk.seen(0); // what it took to make the stream
+    (disk, log, stream)
+}
+
+fn batch(value: &str) -> Batch {
+    let mut builder = Batch::builder();
+    builder.push(RecordRef { value: value.as_bytes(), ..RecordRef::default() }).expect("fits");
+    builder.finish()
+}
+
+fn doors(threads: usize) -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name("door").build().expect("starts")
+}
+
+/// Appends a batch, in a task on `runtime`, and waits for the answer.
+fn append(runtime: &Runtime, stream: &Arc<Stream>, value: &str) {
+    let (stream, batch) = (Arc::clone(stream), batch(value));
+    let appended = runtime.spawn(async move { stream.append(ShardId(0), batch).await });
+    runtime.block_on(appended).expect("no panic").expect("appends");
+}
+
+#[test]
+fn little_is_committed_by_the_thread_that_brings_it_and_much_by_the_logs_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (disk, log, stream) = open(dir.path(), 1);
+    let runtime = doors(2);
+    for number in 0..20 {
+        append(&runtime, &stream, &number.to_string());
+    }
+    // A thread of the log's own that happens to be awake takes what is there, too.
+    let synced = disk.seen(20);
+    assert!(synced.iter().filter(|name| *name == "door").count() >= 10, "{synced:?}");
+    append(&runtime, &stream, &"x".repeat(100_000));
+    assert!(disk.seen(1)[0].starts_with("commit-"));
+    log.close();
+}
+
+#[test]
+fn a_runtime_with_one_thread_leaves_the_sync_to_the_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (disk, log, stream) = open(dir.path(), 1);
+    for runtime in [doors(1), Builder::new_current_thread().thread_name("door").build().expect("starts")] {
+        append(&runtime, &stream, "a click");
+        let synced = disk.seen(1);
+        assert!(synced.iter().all(|name| name.starts_with("commit-")), "{synced:?}");
+    }
+    log.close();
+}
+
+#[test]
+fn a_disk_that_hangs_holds_at_most_half_of_a_runtime() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (disk, log, stream) = open(dir.path(), 5);
+    let runtime = doors(2);
+    disk.shut(true);
+    let appends: Vec<_> = (0..5)
+        .map(|shard| {
+            let stream = Arc::clone(&stream);
+            runtime.spawn(async move { stream.append(ShardId(shard), batch("a click")).await })
+        })
+        .collect();
+    // Four of the log's own threads and one of the runtime's.
+    let synced = disk.seen(5);
+    assert!(synced.iter().filter(|name| *name == "door").count() == 1, "{synced:?}");
+    // The other one goes on.
+    for _ in 0..10 {
+        runtime.block_on(runtime.spawn(tokio::task::yield_now())).expect("no panic");
+    }
+    disk.shut(false);
+    for append in appends {
+        runtime.block_on(append).expect("no panic").expect("appends");
+    }
+    log.close();
+}
+
+/// Begins an append on a runtime whose threads are all held, lets `end` end one of the two, and only then lets the threads
+/// go. What was begun must be stored all the same.
+fn begun_and_ended(end: impl FnOnce(Runtime, &Log) -> Option<Runtime>) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, log, stream) = open(dir.path(), 1);
+    let runtime = doors(2);
+    let (hold, held) = (Arc::new(Mutex::new(())), Arc::new(Barrier::new(3)));
+    let holding = hold.lock();
+    for _ in 0..2 {
+        let (hold, held) = (Arc::clone(&hold), Arc::clone(&held));
+        runtime.spawn(async move {
+            held.wait();
+            drop(hold.lock());
+        });
+    }
+    held.wait();
+    let mut appended = pin!(stream.append(ShardId(0), batch("a click")));
+    let entered = runtime.enter();
+    let begun = appended.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    drop(entered);
+    let left = end(runtime, &log);
+    drop(holding);
+    let waiting = Builder::new_current_thread().build().expect("starts");
+    let answer = if let Poll::Ready(answer) = begun { answer } else { waiting.block_on(appended) };
+    answer.expect("appends");
+    assert_eq!(values(&stream, ShardId(0)), ["a click"]);
+    drop(left);
+    log.close();
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_what_it_was_to_commit_to_the_log() {
+    begun_and_ended(|runtime, _| {
+        runtime.shutdown_background();
+        None
+    });
+}
+
+#[test]
+fn a_log_that_is_closed_commits_what_a_runtime_was_to() {
+    begun_and_ended(|runtime, log| {
+        log.close();
+        Some(runtime)
+    });
+}
