@@ -15,7 +15,7 @@ use crate::disk::DiskFile;
 use crate::error::{AppendError, is_full};
 use crate::index::{Index, Summary};
 use crate::limit::{
-    BLANK_BYTES, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE_BYTES, SHARD_QUEUE_APPENDS_MAX,
+    Ahead, BLANK, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE, SHARD_QUEUE_APPENDS_MAX,
     SHARD_QUEUE_BYTES_MAX, SMALL_GROUP_BYTES,
 };
 use crate::recovery::leader_epoch;
@@ -585,9 +585,9 @@ fn prepare(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, 
         return;
     }
     if bytes <= SMALL_GROUP_BYTES {
-        make_blank(writer, file, end, ahead(BLANK_BYTES, end, segment_bytes));
+        make_blank(writer, file, end, BLANK.of(end, segment_bytes));
     } else if end > writer.reserved {
-        let room = ahead(RESERVE_BYTES, end, segment_bytes);
+        let room = RESERVE.of(end, segment_bytes);
         writer.reserved = end + room;
         if let Err(error) = file.reserve(end, room) {
             tracing::debug!(%error, "no room could be reserved");
@@ -595,17 +595,18 @@ fn prepare(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, 
     }
 }
 
-/// How much is prepared at once behind what the file holds: as much again, between the least and the most, but not beyond
-/// the segment.
-fn ahead((least, most): (u64, u64), end: u64, segment_bytes: u64) -> u64 {
-    end.clamp(least, most).min(segment_bytes.saturating_sub(end))
+impl Ahead {
+    /// How many bytes are prepared when the file holds `end` of them: none beyond the segment.
+    fn of(self, end: u64, segment_bytes: u64) -> u64 {
+        end.saturating_mul(self.times).clamp(self.least, self.most).min(segment_bytes.saturating_sub(end))
+    }
 }
 
 /// How many more zeros are wanted ahead of small groups when the file holds `end` bytes.
 fn blank_wanted(writer: &Writer, end: u64, segment_bytes: u64) -> u64 {
-    let zeros = ahead(BLANK_BYTES, end, segment_bytes);
+    let zeros = BLANK.of(end, segment_bytes);
     // Without any, small groups do not go on here, or there was no room for them a moment ago.
-    if end >= writer.blank || writer.blank - end > zeros / 2 {
+    if end >= writer.blank || writer.blank - end > zeros / 4 {
         return 0;
     }
     zeros.min(segment_bytes.saturating_sub(writer.blank))
@@ -624,7 +625,7 @@ fn make_blank(writer: &mut Writer, file: &dyn DiskFile, at: u64, zeros: u64) -> 
     false
 }
 
-/// After it the file is `bytes` longer than `at`; they are at most [`BLANK_BYTES`].
+/// After it the file is `bytes` longer than `at`; they are at most what [`BLANK`] says.
 fn write_zeros(file: &dyn DiskFile, at: u64, bytes: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut left = bytes as usize;
