@@ -160,7 +160,9 @@ impl Shard {
     /// Likewise, without what may follow the answers: that, too, makes it return that there is more to do.
     pub(crate) fn commit_briefly(&self, segment_bytes: u64) -> bool {
         let mut writer = self.writer.lock();
-        self.commit_next(&mut writer, segment_bytes);
+        if self.commit_next(&mut writer, segment_bytes) {
+            self.counts.direct_commits.inc();
+        }
         let more = self.has_to_look_ahead(&writer, segment_bytes);
         drop(writer);
         self.reschedule(more)
@@ -172,11 +174,13 @@ impl Shard {
         queue.scheduled
     }
 
-    fn commit_next(&self, writer: &mut Writer, segment_bytes: u64) {
+    /// Writes, syncs and answers one group. Returns whether there was any to write.
+    fn commit_next(&self, writer: &mut Writer, segment_bytes: u64) -> bool {
         let group = self.take_group(segment_bytes);
         let bytes: usize = group.iter().map(|waiting| waiting.batch.bytes()).sum();
         let group = self.judge(group);
-        if !group.is_empty() {
+        let any = !group.is_empty();
+        if any {
             if self.around.faults.acknowledge_before_sync {
                 self.commit_late(writer, group, segment_bytes);
             } else {
@@ -185,6 +189,7 @@ impl Shard {
         }
         self.around.budget.give_back(bytes);
         self.counts.waiting_bytes.add(-(bytes as i64));
+        any
     }
 
     fn take_group(&self, segment_bytes: u64) -> Vec<Waiting> {

@@ -30,6 +30,8 @@ pub(crate) struct StreamCounts {
     pub(crate) evicted_producers: Counter,
     /// Groups written, each with one sync.
     pub(crate) commits: Counter,
+    /// Those of them that a thread of a runtime wrote, because it had brought little and few others were doing so.
+    pub(crate) direct_commits: Counter,
     /// Batches whose arrival times had to be raised.
     pub(crate) clamped_batches: Counter,
     /// Fetches that met damaged bytes.
@@ -131,6 +133,7 @@ impl StreamCounts {
             ("riverrun_stream_expired_producers_total", &self.expired_producers),
             ("riverrun_stream_evicted_producers_total", &self.evicted_producers),
             ("riverrun_stream_commits_total", &self.commits),
+            ("riverrun_stream_direct_commits_total", &self.direct_commits),
             ("riverrun_stream_clamped_batches_total", &self.clamped_batches),
             ("riverrun_stream_corrupt_fetches_total", &self.corrupt),
             ("riverrun_stream_cut_bytes_total", &self.cut_bytes),

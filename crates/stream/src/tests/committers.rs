@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 
-use base::{ShardId, SystemClock};
+use base::{Measured, ShardId, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Runtime};
 
@@ -148,6 +148,11 @@ fn little_is_committed_by_the_thread_that_brings_it_and_much_by_the_logs_own() {
     assert!(synced.iter().filter(|name| *name == "door").count() >= 10, "{synced:?}");
     append(&runtime, &stream, &"x".repeat(100_000));
     assert!(disk.seen(1)[0].starts_with("commit-"));
+    let mut samples = Vec::new();
+    log.measure(&mut samples);
+    let count = |name: &str| samples.iter().find(|sample| sample.name == name).map_or(0.0, |sample| sample.value);
+    assert_eq!(count("riverrun_stream_commits_total"), 21.0);
+    assert!((10.0..=20.0).contains(&count("riverrun_stream_direct_commits_total")));
     log.close();
 }
 
