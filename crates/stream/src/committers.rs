@@ -2,9 +2,9 @@
 //!
 //! A sync blocks, so the threads of a runtime should leave it to others. But to wake a thread on another core takes a fifth
 //! as long as a sync on a good disk, and as long again to come back. A small group is therefore committed by the thread on
-//! which it arrived, as the task that comes next there, while another thread of the runtime sees to the network. At most
-//! half of a runtime's threads do so at once, so that a disk that hangs never holds all of them; the rest is left to the
-//! log's own.
+//! which it arrived, as the task that comes next there, while another thread of the runtime sees to the network. Only if
+//! nothing else is being committed: where much is, the runtime's threads have better things to do than to wait, and so a disk
+//! that hangs holds no more than one of them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 
 use crate::limit::SMALL_GROUP_BYTES;
 use crate::shard::Shard;
@@ -32,11 +32,25 @@ pub(crate) struct Committers {
 struct Ready {
     /// For each there is a thread that was woken or a task that was begun; whoever comes first takes the first.
     shards: VecDeque<Job>,
-    /// Tasks that were begun and have not come to take one.
-    begun: usize,
-    /// Tasks that commit now.
+    /// Whether a task was begun and has not come to take one.
+    begun: bool,
+    /// Threads, of the log's own and of runtimes, that commit now.
     committing: usize,
     closed: bool,
+}
+
+impl Ready {
+    /// Whether nothing is being committed, nor will be.
+    fn is_idle(&self) -> bool {
+        self.shards.is_empty() && !self.begun && self.committing == 0
+    }
+
+    /// The shard that waits longest, to be committed by the caller.
+    fn take(&mut self) -> Option<Job> {
+        let job = self.shards.pop_front()?;
+        self.committing += 1;
+        Some(job)
+    }
 }
 
 /// A shard with something waiting.
@@ -62,16 +76,15 @@ impl Committers {
     pub(crate) fn schedule(self: &Arc<Self>, job: Job, bytes: usize) {
         let small = self.manned && bytes as u64 <= SMALL_GROUP_BYTES;
         let runtime = small.then(Handle::try_current).and_then(Result::ok);
-        let Some(runtime) = runtime.filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread) else {
+        let Some(runtime) = runtime.filter(|runtime| runtime.metrics().num_workers() > 1) else {
             return self.hand_over(job);
         };
-        let most = runtime.metrics().num_workers() / 2;
         let mut ready = self.ready.lock();
-        if ready.begun + ready.committing >= most {
+        if !ready.is_idle() {
             drop(ready);
             return self.hand_over(job);
         }
-        ready.begun += 1;
+        ready.begun = true;
         ready.shards.push_back(job);
         drop(ready);
         let task = Task(Some(Arc::clone(self)));
@@ -89,8 +102,8 @@ impl Committers {
 
     /// Commits one group of the shard that waits longest, if any.
     pub(crate) fn step(&self) -> bool {
-        let Some(job) = self.ready.lock().shards.pop_front() else { return false };
-        self.run(job);
+        let Some(job) = self.ready.lock().take() else { return false };
+        self.run(job, Shard::commit);
         true
     }
 
@@ -112,8 +125,10 @@ impl Committers {
         while self.step() {} // without threads, or scheduled after they had gone
     }
 
-    fn run(&self, job: Job) {
-        if job.shard.commit(job.segment_bytes) {
+    /// Commits what was taken, and leaves the rest to the log's own threads.
+    fn run(&self, job: Job, commit: impl FnOnce(&Shard, u64) -> bool) {
+        let _committing = Committing(self);
+        if commit(&job.shard, job.segment_bytes) {
             self.hand_over(job); // behind the others: a busy shard must not starve them
         }
     }
@@ -122,7 +137,7 @@ impl Committers {
         loop {
             let mut ready = self.ready.lock();
             let job = loop {
-                if let Some(job) = ready.shards.pop_front() {
+                if let Some(job) = ready.take() {
                     break job;
                 }
                 if ready.closed {
@@ -131,7 +146,7 @@ impl Committers {
                 self.wake.wait(&mut ready);
             };
             drop(ready);
-            self.run(job);
+            self.run(job, Shard::commit);
         }
     }
 }
@@ -142,16 +157,13 @@ struct Task(Option<Arc<Committers>>);
 impl Task {
     fn run(mut self) {
         let Some(committers) = self.0.take() else { return };
-        let job = {
+        let taken = {
             let mut ready = committers.ready.lock();
-            ready.begun -= 1;
-            let Some(job) = ready.shards.pop_front() else { return };
-            ready.committing += 1;
-            job
+            ready.begun = false;
+            ready.take()
         };
-        let _committing = Committing(&committers);
-        if job.shard.commit_briefly(job.segment_bytes) {
-            committers.hand_over(job);
+        if let Some(job) = taken {
+            committers.run(job, Shard::commit_briefly);
         }
     }
 }
@@ -159,13 +171,13 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if let Some(committers) = self.0.take() {
-            committers.ready.lock().begun -= 1;
+            committers.ready.lock().begun = false;
             committers.wake.notify_one();
         }
     }
 }
 
-/// While it is there, a task commits.
+/// While it is there, a thread commits.
 struct Committing<'a>(&'a Committers);
 
 impl Drop for Committing<'_> {

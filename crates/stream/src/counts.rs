@@ -30,7 +30,7 @@ pub(crate) struct StreamCounts {
     pub(crate) evicted_producers: Counter,
     /// Groups written, each with one sync.
     pub(crate) commits: Counter,
-    /// Those of them that a thread of a runtime wrote, because it had brought little and few others were doing so.
+    /// Those of them that a thread of a runtime wrote, because it had brought little and nobody else was at it.
     pub(crate) direct_commits: Counter,
     /// Batches whose arrival times had to be raised.
     pub(crate) clamped_batches: Counter,

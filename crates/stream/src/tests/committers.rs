@@ -169,10 +169,10 @@ fn a_runtime_with_one_thread_leaves_the_sync_to_the_log() {
 }
 
 #[test]
-fn a_disk_that_hangs_holds_at_most_half_of_a_runtime() {
+fn a_disk_that_hangs_holds_one_thread_of_a_runtime() {
     let dir = tempfile::tempdir().expect("a folder");
     let (disk, log, stream) = open(dir.path(), 5);
-    let runtime = doors(2);
+    let runtime = doors(3);
     disk.shut(true);
     let appends: Vec<_> = (0..5)
         .map(|shard| {
@@ -180,10 +180,10 @@ fn a_disk_that_hangs_holds_at_most_half_of_a_runtime() {
             runtime.spawn(async move { stream.append(ShardId(shard), batch("a click")).await })
         })
         .collect();
-    // Four of the log's own threads and one of the runtime's.
-    let synced = disk.seen(5);
-    assert!(synced.iter().filter(|name| *name == "door").count() == 1, "{synced:?}");
-    // The other one goes on.
+    // The log's own threads and one of the runtime's, unless one that was awake was faster.
+    let synced = disk.seen(4);
+    assert!(synced.iter().filter(|name| *name == "door").count() <= 1, "{synced:?}");
+    // The others go on.
     for _ in 0..10 {
         runtime.block_on(runtime.spawn(tokio::task::yield_now())).expect("no panic");
     }
