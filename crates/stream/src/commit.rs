@@ -346,8 +346,7 @@ impl Shard {
     /// nothing to cut, and if the power fails then, the end is there again. Behind the last group of a file that may
     /// grow that is an end to cut once more; in a complete file it would be damage.
     fn settle(&self, writer: &mut Writer) -> io::Result<()> {
-        let active = self.view.read().active.as_ref().map(|active| Arc::clone(&active.file));
-        if let (false, Some(file)) = (writer.settled, active) {
+        if let (false, Some((file, _))) = (writer.settled, self.active()) {
             self.sync(&*file)?;
             writer.settled = true;
         }
@@ -400,8 +399,8 @@ impl Shard {
 
     /// Whether [`Shard::look_ahead`] has anything to do.
     fn has_to_look_ahead(&self, writer: &Writer, segment_bytes: u64) -> bool {
-        let end = self.view.read().active.as_ref().map(|active| active.index.summary.bytes);
-        end.is_some_and(|end| end - writer.vouched >= CHECKPOINT_BYTES || blank_wanted(writer, end, segment_bytes) > 0)
+        let Some((_, end)) = self.active() else { return false };
+        end - writer.vouched >= CHECKPOINT_BYTES || blank_wanted(writer, end, segment_bytes) > 0
     }
 
     /// The file being written, and up to which byte.
@@ -565,11 +564,7 @@ impl Shard {
     pub(crate) fn close(&self) {
         let mut writer = self.writer.lock();
         let healthy = self.queue.lock().refused == Some(AppendError::Closed);
-        let grown = {
-            let view = self.view.read();
-            let active = view.active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes));
-            active.filter(|(_, bytes)| *bytes > writer.vouched || writer.blank.max(writer.reserved) > 0)
-        };
+        let grown = self.active().filter(|(_, bytes)| *bytes > writer.vouched || writer.blank.max(writer.reserved) > 0);
         if let (true, Some((file, bytes))) = (healthy, grown) {
             self.give_back(&*file, bytes);
             self.save_index();

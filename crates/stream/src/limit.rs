@@ -89,7 +89,7 @@ pub(crate) const PRODUCER_KEPT_LEAST: Duration = Duration::from_secs(15 * 60);
 /// Groups of at most this many bytes have zeros written ahead of them, larger ones only have room reserved. A sync that
 /// finds its blocks written before has nothing to tell the file system: a probe (ext4, 1.1 KB every millisecond) took the
 /// 99th percentile of a sync from 0.8–1.0 ms, with room reserved, to 0.5–0.8. But zeros must be written, too: groups of
-/// 500 KiB came to half the bandwidth with them. A thread of a runtime that brings so little commits it itself.
+/// 500 KiB came to half the bandwidth with them. A thread of a runtime that brings so little may commit it.
 pub(crate) const SMALL_GROUP_BYTES: u64 = 32 * 1024;
 
 /// How much is prepared at once behind what a segment holds.
