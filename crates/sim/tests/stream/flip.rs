@@ -1,8 +1,6 @@
 //! Every bit of a small log is flipped, and every file cut to every length.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use base::{ErrorKind, Offset, ShardId};
 use sim::{Check, Crash, Put, Say, SimDisk, What, World};
@@ -105,16 +103,10 @@ fn send_again(world: &World, spoiled: &World) -> Check {
                     .push(RecordRef { value: &kept.value, ..RecordRef::default() })
                     .map_err(|error| error.to_string())?;
             }
-            let (stream, batch, shard) = (Arc::clone(&stream), builder.finish(), ShardId(*id));
-            let mut appending = Box::pin(async move { stream.append(shard, batch).await });
-            let mut context = Context::from_waker(Waker::noop());
-            let mut answer = appending.as_mut().poll(&mut context);
-            while answer.is_pending() && spoiled.log().step() {
-                answer = appending.as_mut().poll(&mut context);
-            }
+            let answer = crate::append(spoiled.log(), &stream, ShardId(*id), builder.finish());
             let at = Offset(spoken.offset)..Offset(spoken.offset + u64::from(count));
             match answer {
-                Poll::Ready(Ok(range)) if range == at => {}
+                Ok(range) if range == at => {}
                 other => return Err(format!("{stamp:?} was sent again to shard {id}: {other:?}, it lies at {at:?}")),
             }
         }

@@ -441,16 +441,7 @@ fn live_and_die(town: &mut Town, known: &mut Known) -> Check {
             let value = life * 10 + number;
             let mut builder = Batch::builder();
             builder.push(RecordRef { value: &[value], ..RecordRef::default() }).expect("fits");
-            let (appended, batch) = (Arc::clone(&stream), builder.finish());
-            let mut appending: Appending = Box::pin(async move { appended.append(ShardId(0), batch).await });
-            let mut context = Context::from_waker(Waker::noop());
-            let mut answer = appending.as_mut().poll(&mut context);
-            while log.step() {}
-            if answer.is_pending() {
-                answer = appending.as_mut().poll(&mut context);
-            }
-            let Poll::Ready(answer) = answer else { panic!("every append is answered") };
-            answer.map_err(told("appending"))?;
+            crate::append(&log, &stream, ShardId(0), builder.finish()).map_err(told("appending"))?;
             known.acknowledged.push(value);
         }
         stream.set_note("n", &[life]).map_err(told("noting"))?;

@@ -1,8 +1,5 @@
 //! A segment that grows by small groups has room made ahead of it while nobody waits.
 
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use base::{Offset, ShardId};
 use sim::{Check, Crash, Disturbed, FailedSync, Put, World};
 use stream::{AppendError, Batch, Faults, RecordRef};
@@ -99,14 +96,7 @@ fn append(world: &World) -> Result<Offset, AppendError> {
     let mut batch = Batch::builder();
     batch.push(RecordRef { value: &[7; 700], ..RecordRef::default() }).expect("fits");
     let stream = world.log().stream("s").expect("is there");
-    let mut answer = pin!(stream.append(SHARD, batch.finish()));
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        match answer.as_mut().poll(&mut context) {
-            Poll::Ready(answered) => return answered.map(|offsets| offsets.start),
-            Poll::Pending => assert!(world.log().step(), "there is something to commit"),
-        }
-    }
+    crate::append(world.log(), &stream, SHARD, batch.finish()).map(|offsets| offsets.start)
 }
 
 #[test]

@@ -12,9 +12,9 @@ use base::{Measured, ShardId, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Runtime};
 
-use super::values;
+use super::{batch, values};
 use crate::disk::{Disk, DiskFile, RealDisk};
-use crate::{Batch, Faults, Log, RecordRef, Stream, StreamSettings};
+use crate::{Faults, Log, Stream, StreamSettings};
 
 /// A disk that notes which threads sync, and lets them wait while its gate is shut.
 #[derive(Clone, Debug, Default)]
@@ -117,12 +117,6 @@ fn open(dir: &Path, shards: u32) -> (Watched, Arc<Log>, Arc<Stream>) {
     (disk, log, stream)
 }
 
-fn batch(value: &str) -> Batch {
-    let mut builder = Batch::builder();
-    builder.push(RecordRef { value: value.as_bytes(), ..RecordRef::default() }).expect("fits");
-    builder.finish()
-}
-
 fn doors(threads: usize) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(threads).thread_name("door").build().expect("starts")
@@ -130,7 +124,7 @@ fn doors(threads: usize) -> Runtime {
 
 /// Appends a batch, in a task on `runtime`, and waits for the answer.
 fn append(runtime: &Runtime, stream: &Arc<Stream>, value: &str) {
-    let (stream, batch) = (Arc::clone(stream), batch(value));
+    let (stream, batch) = (Arc::clone(stream), batch(&[value], 0));
     let appended = runtime.spawn(async move { stream.append(ShardId(0), batch).await });
     runtime.block_on(appended).expect("no panic").expect("appends");
 }
@@ -177,7 +171,7 @@ fn a_disk_that_hangs_holds_one_thread_of_a_runtime() {
     let appends: Vec<_> = (0..5)
         .map(|shard| {
             let stream = Arc::clone(&stream);
-            runtime.spawn(async move { stream.append(ShardId(shard), batch("a click")).await })
+            runtime.spawn(async move { stream.append(ShardId(shard), batch(&["a click"], 0)).await })
         })
         .collect();
     // The log's own threads and one of the runtime's, unless one that was awake was faster.
@@ -210,7 +204,7 @@ fn begun_and_ended(end: impl FnOnce(Runtime, &Log) -> Option<Runtime>) {
         });
     }
     held.wait();
-    let mut appended = pin!(stream.append(ShardId(0), batch("a click")));
+    let mut appended = pin!(stream.append(ShardId(0), batch(&["a click"], 0)));
     let entered = runtime.enter();
     let begun = appended.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     drop(entered);

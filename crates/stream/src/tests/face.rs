@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base::{Clock, ErrorKind, Millis, Offset, ShardId, SystemClock};
 use parking_lot::Mutex;
 
+use super::batch;
 use crate::{
     AppendError, Batch, Bounds, Compression, Faults, FetchError, HashRange, Keyring, Log, RecordRef, ShardStatus,
     Stream, StreamSettings,
@@ -21,15 +22,6 @@ impl Clock for SetClock {
     fn now(&self) -> Millis {
         Millis(*self.0.lock())
     }
-}
-
-fn batch(values: &[&str], time: i64) -> Batch {
-    let mut builder = Batch::builder();
-    for value in values {
-        let record = RecordRef { timestamp: Millis(time), value: value.as_bytes(), ..RecordRef::default() };
-        builder.push(record).expect("fits");
-    }
-    builder.finish()
 }
 
 fn open(dir: &Path, settings: &StreamSettings) -> (Arc<Log>, Arc<Stream>) {

@@ -7,9 +7,19 @@ mod producers;
 mod reach;
 mod shards;
 
-use base::ShardId;
+use base::{Millis, ShardId};
 
-use crate::Stream;
+use crate::{Batch, RecordRef, Stream};
+
+/// Records with these payloads, all of that time.
+fn batch(values: &[&str], time: i64) -> Batch {
+    let mut builder = Batch::builder();
+    for value in values {
+        let record = RecordRef { timestamp: Millis(time), value: value.as_bytes(), ..RecordRef::default() };
+        builder.push(record).expect("fits");
+    }
+    builder.finish()
+}
 
 /// The payloads of all records that the shard keeps.
 fn values(stream: &Stream, shard: ShardId) -> Vec<String> {

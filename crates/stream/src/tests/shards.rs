@@ -7,22 +7,13 @@ use std::time::Duration;
 use base::{Clock, ErrorKind, Millis, Offset, ShardId, SystemClock};
 
 use super::face::SetClock;
-use super::values;
+use super::{batch, values};
 use crate::{
     AppendError, Batch, Bounds, FetchError, HashRange, Log, OpenError, RecordRef, ReshardError, ShardMode, Stream,
     StreamSettings,
 };
 
 const DAY: i64 = 86_400_000;
-
-fn batch(values: &[&str], time: i64) -> Batch {
-    let mut builder = Batch::builder();
-    for value in values {
-        let record = RecordRef { timestamp: Millis(time), value: value.as_bytes(), ..RecordRef::default() };
-        builder.push(record).expect("fits");
-    }
-    builder.finish()
-}
 
 fn settings(shards: u32) -> StreamSettings {
     StreamSettings { shards, segment_bytes: 300, ..StreamSettings::default() }
