@@ -3,6 +3,7 @@
 All of them run by turns in the same minutes on the same disk, with the same load program (bench/load; the log in this process is
 measured by `riverrun bench stream`). Every latency counts from when its record was due."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -22,9 +23,9 @@ RATE = 1000
 KEY = ("AKIDRIVERRUNBENCH", "riverrun-bench-secret")
 SHARDS = 4
 MANY_SHARDS = 1000
-# Latency is taken in more and shorter turns than throughput, each peer fresh and each as often first, second and last: one pause of the
-# machine of a twentieth of a second is the 99th percentile of four, and of whichever peer had its turn.
-LATENCY_TURNS, LATENCY_SECONDS = 15, 4
+# Latency is taken with all peers running, each loaded in its turn of half a second, so that what this machine and its disk do to
+# others for seconds they do to all alike.
+LATENCY_SECONDS, TURN_MS = 60, 500
 IDLE = 10_000
 FACTORS = {"native": 1.5, "door": 10, "catch_up": 2}
 CATCH_UP_MB = 1000
@@ -152,24 +153,26 @@ def measure(run) -> dict:
         shutil.rmtree(os.path.join(run.folder, "door"))
         with kinesalite(run) as peer:
             note("publish", "kinesalite", load("kinesis", "publish", peer.address))
-    seconds = 2 if run.quick else LATENCY_SECONDS
-
-    def put_to_get(kind: str) -> None:
-        if kind == "door":
-            with door(run, kind) as server:
-                note("latency", kind, load("kinesis", "latency", server.kinesis, seconds=seconds))
-            shutil.rmtree(os.path.join(run.folder, kind))
-            return
-        with {"redis": redis, "nats": nats}[kind](run) as peer:
-            note("latency", kind, load(kind, "latency", peer.address, seconds=seconds))
-
-    order = ["redis", "nats", "door"]
-    for _ in range(1 if run.quick else LATENCY_TURNS):
-        for kind in order:
-            put_to_get(kind)
-        order.append(order.pop(0))
+    found["latency"] = put_to_get(run, load)
     found["crowd"] = crowd(run, load)
     return found
+
+
+def put_to_get(run, load: Load) -> dict:
+    """From the moment a record was due to its arrival at a reader, for each peer in its own turns of the same minutes."""
+    with contextlib.ExitStack() as running:
+        server = running.enter_context(door(run, "put-to-get"))
+        peers = {kind: running.enter_context(start(run)).address for kind, start in (("redis", redis), ("nats", nats))}
+        asked = [(kind, kind, address, {}) for kind, address in peers.items()]
+        asked += [(f"door {shards}", "kinesis", server.kinesis, {"shards": shards, "stream": f"bench-{shards}"}) for shards in (1, SHARDS)]
+        turns = {"seconds": 4 if run.quick else LATENCY_SECONDS, "turn-ms": TURN_MS, "turns": len(asked)}
+        # One thread each, to wait for its load program.
+        with concurrent.futures.ThreadPoolExecutor(len(asked)) as pool:
+            begun = {
+                name: pool.submit(load, target, "latency", address, **turns, **more, turn=turn)
+                for turn, (name, target, address, more) in enumerate(asked)
+            }
+            return {name: measured.result() for name, measured in begun.items()}
 
 
 def crowd(run, load: Load) -> dict:
@@ -228,20 +231,31 @@ def table(found: dict) -> str:
         return [f"{middle(values, kind, part):.2f}" for part in ("p50", "p99", "p999")]
 
     own_latency = [run["latency"] for run in own["1"]]
-    p99 = {name: middle(latency[name], "got_ms", "p99") for name in latency}
     sync_ms = statistics.median(float(probe.split(" / ")[0]) for probe in found["probes"])
-    judged = page.verdict(p99["door"] < P99_MS) if sync_ms < 1 else f"not to be judged, a sync costs {sync_ms:.2f} ms"
-    beside = f"not above Redis, which syncs as well: {page.verdict(p99['door'] <= p99['redis'])} ({p99['door'] / p99['redis']:.2f} ×); {p99['door'] / p99['nats']:.2f} × NATS, which does not"
+
+    def put_got(what: str, name: str, values: list) -> list:
+        cells = [what, *times(values, "got_ms"), *times(values, "acknowledged_ms")[:2]]
+        if not name.startswith("door"):
+            return [*cells, ""]
+        p99 = {name: latency[name]["got_ms"]["p99"] for name in latency}
+        judged = page.verdict(p99[name] < P99_MS) if sync_ms < 1 else f"not to be judged, a sync costs {sync_ms:.2f} ms"
+        beside = f"not above Redis, which syncs as well: {page.verdict(p99[name] <= p99['redis'])} ({p99[name] / p99['redis']:.2f} ×)"
+        return [*cells, f"p99 < {P99_MS} ms {judged}; {beside}; {p99[name] / p99['nats']:.2f} × NATS, which does not"]
+
     body = [
-        ["riverrun, the log in this process", *times(own_latency, "got_ms"), *times(own_latency, "acknowledged_ms")[:2], ""],
-        ["riverrun, PutRecord → SubscribeToShard", *times(latency["door"], "got_ms"), *times(latency["door"], "acknowledged_ms")[:2], f"p99 < {P99_MS} ms {judged}; {beside}"],
-        ["Redis Streams, XADD → XREAD, appendfsync always", *times(latency["redis"], "got_ms"), *times(latency["redis"], "acknowledged_ms")[:2], ""],
-        ["NATS JetStream as it comes (no sync), push consumer", *times(latency["nats"], "got_ms"), *times(latency["nats"], "acknowledged_ms")[:2], ""],
+        put_got("riverrun, the log in this process", "native", own_latency),
+        *(put_got(f"riverrun, PutRecord → SubscribeToShard, {shards} shard{'s' if shards > 1 else ''}", f"door {shards}", [latency[f"door {shards}"]]) for shards in (1, SHARDS)),
+        put_got("Redis Streams, XADD → XREAD, appendfsync always", "redis", [latency["redis"]]),
+        put_got("NATS JetStream as it comes (no sync), push consumer", "nats", [latency["nats"]]),
     ]
     text += "\n\n" + page.rows([f"put → get at {RATE:,} records/s, ms", "p50", "p99", "p99.9", "acknowledged p50", "p99", "target"], body)
-    late = [value["late_ms"] for values in latency.values() for value in values]
-    each = "; ".join(f"{name} {' '.join(format(value['got_ms']['p99'], '.1f') for value in values)}" for name, values in latency.items())
-    text += f"\n\nMedians of {len(latency['door'])} turns of {len(latency)} peers, each begun anew; p99 of each turn: {each}. How late the load program's own clock was, which is part of all of them: p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
+
+    def quartiles(name: str) -> str:
+        lower, half, upper = statistics.quantiles(latency[name]["got_ms"]["p99_of_turns"], n=4)
+        return f"{name} {lower:.2f} {half:.2f} {upper:.2f}"
+
+    late = [value["late_ms"] for value in latency.values()]
+    text += f"\n\nThrough the servers: all of {latency['redis']['got_ms']['count']:,} records each, the servers running side by side and loaded by turns of {TURN_MS} ms, every other time in reverse. Quartiles of the turns' own p99: {'; '.join(map(quartiles, latency))}. How late the load program's own clock was, which is part of all of them: p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
 
     speed = {name: middle(read[name], "mb_per_s") for name in read}
     speed["native"] = statistics.median(run["read"]["mb_per_s"] for shards in own for run in own[shards])

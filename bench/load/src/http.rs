@@ -34,6 +34,12 @@ enum Length {
     Chunks,
 }
 
+/// The answer, if it is a good one.
+fn good(what: &str, (status, answer): (u16, Vec<u8>)) -> Result<Vec<u8>> {
+    ensure!(status == 200, "{what} was answered with {status}: {}", String::from_utf8_lossy(&answer));
+    Ok(answer)
+}
+
 impl Connection {
     pub(crate) async fn open(address: &str) -> Result<Self> {
         let (incoming, out) = connect(address).await?;
@@ -42,9 +48,7 @@ impl Connection {
 
     /// Sends a request and reads its answer, which must be a good one.
     pub(crate) async fn call(&mut self, operation: &str, body: &Body) -> Result<Vec<u8>> {
-        let (status, answer) = self.ask(operation, body).await?;
-        ensure!(status == 200, "{operation} was answered with {status}: {}", String::from_utf8_lossy(&answer));
-        Ok(answer)
+        good(operation, self.ask(operation, body).await?)
     }
 
     pub(crate) async fn ask(&mut self, operation: &str, body: &Body) -> Result<(u16, Vec<u8>)> {
@@ -62,9 +66,7 @@ impl Connection {
     pub(crate) async fn put(&mut self, request: &[u8]) -> Result<()> {
         self.out.write_all(request).await?;
         self.out.flush().await?;
-        let (status, answer) = self.answer().await?;
-        ensure!(status == 200, "a request was answered with {status}: {}", String::from_utf8_lossy(&answer));
-        Ok(())
+        good("a request", self.answer().await?).map(drop)
     }
 
     async fn answer(&mut self) -> Result<(u16, Vec<u8>)> {

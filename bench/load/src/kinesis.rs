@@ -146,7 +146,8 @@ async fn latency(asked: &Asked) -> Result<Value> {
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut readers = JoinSet::new();
     // With a thousand shards, records go to the first alone, and its reader is the one that counts.
-    let watched = if asked.shards > 16 { 1 } else { asked.shards as usize };
+    let first_only = asked.shards > 16;
+    let watched = if first_only { 1 } else { asked.shards as usize };
     let subscribed: Vec<_> = shards["Shards"].as_array().context("shards")?.iter().take(watched).collect();
     for shard in subscribed {
         let wish = json!({ "ConsumerARN": consumer, "ShardId": shard["ShardId"], "StartingPosition": { "Type": "TRIM_HORIZON" } });
@@ -154,7 +155,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
         connection.subscribe(&body(&wish)).await?;
         readers.spawn(follow(connection, tell.clone()));
     }
-    let (filler, first_only) = (payload(asked.size, 3), asked.shards > 16);
+    let filler = payload(asked.size, 3);
     let messages = prepared(asked, |due| {
         let key = format!("key {}", due.as_nanos());
         let data = STANDARD.encode(stamped(&filler, due));
@@ -164,7 +165,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
         }
         connection.request("PutRecord", &body(&record))
     });
-    let times = Times::new();
+    let times = Times::new(asked);
     let (send, due) = mpsc::unbounded_channel::<Due>();
     let due = Arc::new(Mutex::new(due));
     let mut sending = JoinSet::new();

@@ -14,9 +14,10 @@ mod redis;
 mod signature;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -68,6 +69,15 @@ struct Asked {
     /// Connections that are opened, used once and left idle meanwhile.
     #[arg(long, default_value_t = 0)]
     idle: usize,
+    /// Milliseconds of a turn, if several of these programs take turns: each sends only in its own.
+    #[arg(long, default_value_t = 0)]
+    turn_ms: u64,
+    /// How many take turns.
+    #[arg(long, default_value_t = 1)]
+    turns: u32,
+    /// Whose turn is this one's, from 0.
+    #[arg(long, default_value_t = 0)]
+    turn: u32,
     /// The name of the stream.
     #[arg(long, default_value = "bench")]
     stream: String,
@@ -150,21 +160,103 @@ fn rate(asked: &Asked, records: u64, taken: Duration) -> Value {
     json!({ "records": records, "seconds": seconds, "records_per_s": records as f64 / seconds, "mb_per_s": bytes as f64 / seconds / 1e6 })
 }
 
-/// The distributions of an open loop, in nanoseconds: acknowledged, got, and how late this program itself was to hand a record on. The
-/// last is part of the others, and says what the machine did to whoever wanted to run at a certain moment.
+/// When an open loop sends: all the time, or only in its own of the turns that several programs take by the clock on the wall.
+#[derive(Clone, Copy)]
+struct Turns {
+    /// How long a turn lasts, if there are any.
+    each: Duration,
+    /// How many there are until all had theirs.
+    count: u32,
+    own: u32,
+}
+
+impl Turns {
+    fn of(asked: &Asked) -> Self {
+        Self { each: Duration::from_millis(asked.turn_ms), count: asked.turns.max(1), own: asked.turn }
+    }
+
+    /// From the first turn to the last.
+    fn cycle(&self) -> Duration {
+        self.each * self.count
+    }
+
+    /// When a record is due, counted from the beginning of the loop. In the first tenth of a turn none is, so that what went before has
+    /// come to rest; and every other time the turns are taken in reverse, so that nobody always comes after the same.
+    fn due(&self, number: u64, rate: u64) -> Duration {
+        let after = |number| Duration::from_nanos(number * 1_000_000_000 / rate);
+        if self.each.is_zero() {
+            return after(number);
+        }
+        let records = (self.each.as_millis() as u64 * rate * 9 / 10 / 1000).max(1);
+        let cycle = (number / records) as u32;
+        let turn = if cycle.is_multiple_of(2) { self.own } else { self.count - 1 - self.own };
+        self.cycle() * cycle + self.each * turn + self.each / 10 + after(number % records)
+    }
+
+    /// The cycle in which a record is due.
+    fn cycle_of(&self, due: Duration) -> u64 {
+        due.as_nanos().checked_div(self.cycle().as_nanos()).unwrap_or_default() as u64
+    }
+
+    /// The moment from which on all that take turns count theirs: soon, when everybody is ready.
+    fn begin(&self) -> Instant {
+        let soon = Duration::from_millis(300);
+        let (now, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        match (2 * self.cycle()).as_nanos() {
+            0 => now + soon,
+            both => now + soon + Duration::from_nanos((both - (clock + soon).as_nanos() % both) as u64),
+        }
+    }
+}
+
+/// What an open loop takes, in nanoseconds: acknowledged, got, and how late this program itself was to hand a record on. The last is part
+/// of the others, and says what the machine did to whoever wanted to run at a certain moment.
 #[derive(Clone)]
 struct Times {
     begun: Instant,
-    taken: Arc<[std::sync::Mutex<Histogram<u64>>; 3]>,
+    turns: Turns,
+    /// Records due before are not counted.
+    warm: Duration,
+    taken: Arc<[std::sync::Mutex<Taken>; 3]>,
+}
+
+/// All that was noted, and of each turn alone.
+struct Taken {
+    all: Histogram<u64>,
+    turns: BTreeMap<u64, Histogram<u64>>,
+}
+
+impl Taken {
+    fn histogram() -> Histogram<u64> {
+        Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit")
+    }
+
+    fn new() -> std::sync::Mutex<Self> {
+        Self { all: Self::histogram(), turns: BTreeMap::new() }.into()
+    }
+
+    fn note(&mut self, turn: u64, taken: u64) {
+        self.all.saturating_record(taken);
+        self.turns.entry(turn).or_insert_with(Self::histogram).saturating_record(taken);
+    }
+
+    fn report(&self) -> Value {
+        let at = |q: f64| self.all.value_at_quantile(q) as f64 / 1e6;
+        let turns: Vec<f64> = self.turns.values().map(|turn| turn.value_at_quantile(0.99) as f64 / 1e6).collect();
+        json!({ "count": self.all.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": self.all.max() as f64 / 1e6,
+            "p99_of_turns": turns })
+    }
 }
 
 impl Times {
     /// The loop begins in a moment, when everybody is ready.
-    fn new() -> Self {
-        let new = || Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit");
+    fn new(asked: &Asked) -> Self {
+        let turns = Turns::of(asked);
         Self {
-            begun: Instant::now() + Duration::from_millis(300),
-            taken: Arc::new([new().into(), new().into(), new().into()]),
+            begun: turns.begin(),
+            turns,
+            warm: turns.due(WARM_UP.as_secs() * asked.rate, asked.rate),
+            taken: Arc::new([Taken::new(), Taken::new(), Taken::new()]),
         }
     }
 
@@ -185,18 +277,14 @@ impl Times {
     }
 
     fn note(&self, which: usize, due: Duration, at: Instant) {
-        if due >= WARM_UP {
+        if due >= self.warm {
             let taken = at.saturating_duration_since(self.begun + due).as_nanos();
-            self.taken[which].lock().expect("nobody panics with it").saturating_record(taken as u64);
+            self.taken[which].lock().expect("nobody panics with it").note(self.turns.cycle_of(due), taken as u64);
         }
     }
 
     fn report(&self, asked: &Asked) -> Value {
-        let of = |which: usize| {
-            let taken = self.taken[which].lock().expect("nobody panics with it");
-            let at = |q: f64| taken.value_at_quantile(q) as f64 / 1e6;
-            json!({ "count": taken.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": taken.max() as f64 / 1e6 })
-        };
+        let of = |which: usize| self.taken[which].lock().expect("nobody panics with it").report();
         json!({ "rate": asked.rate, "acknowledged_ms": of(0), "got_ms": of(1), "late_ms": of(2) })
     }
 }
@@ -211,7 +299,8 @@ type Due = (Duration, Vec<u8>);
 
 /// All that an open loop sends, made before it begins: what a request costs this program is no part of what the server takes.
 fn prepared(asked: &Asked, message: impl Fn(Duration) -> Vec<u8>) -> Vec<Due> {
-    let due = |number| Duration::from_nanos(number * 1_000_000_000 / asked.rate);
+    let turns = Turns::of(asked);
+    let due = |number| turns.due(number, asked.rate);
     (0..records_of(asked)).map(due).map(|due| (due, message(due))).collect()
 }
 
