@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -85,6 +85,12 @@ struct Asked {
 
 fn main() -> Result<()> {
     let asked = Asked::parse();
+    ensure!(
+        asked.turn < asked.turns,
+        "expected --turn from 0 to {}, got {}",
+        asked.turns.saturating_sub(1),
+        asked.turn
+    );
     // For latency one thread: with two, each wakes the other to see whether there is more to do, on cores that the server needs.
     let mut runtime = match asked.mode {
         Mode::Latency => Builder::new_current_thread(),
@@ -172,7 +178,7 @@ struct Turns {
 
 impl Turns {
     fn of(asked: &Asked) -> Self {
-        Self { each: Duration::from_millis(asked.turn_ms), count: asked.turns.max(1), own: asked.turn }
+        Self { each: Duration::from_millis(asked.turn_ms), count: asked.turns, own: asked.turn }
     }
 
     /// From the first turn to the last.
