@@ -233,11 +233,12 @@ def table(found: dict) -> str:
     own_latency = [run["latency"] for run in own["1"]]
     sync_ms = statistics.median(float(probe.split(" / ")[0]) for probe in found["probes"])
 
+    p99 = {name: latency[name]["got_ms"]["p99"] for name in latency}
+
     def put_got(what: str, name: str, values: list) -> list:
         cells = [what, *times(values, "got_ms"), *times(values, "acknowledged_ms")[:2]]
         if not name.startswith("door"):
             return [*cells, ""]
-        p99 = {name: latency[name]["got_ms"]["p99"] for name in latency}
         judged = page.verdict(p99[name] < P99_MS) if sync_ms < 1 else f"not to be judged, a sync costs {sync_ms:.2f} ms"
         beside = f"not above Redis, which syncs as well: {page.verdict(p99[name] <= p99['redis'])} ({p99[name] / p99['redis']:.2f} ×)"
         return [*cells, f"p99 < {P99_MS} ms {judged}; {beside}; {p99[name] / p99['nats']:.2f} × NATS, which does not"]

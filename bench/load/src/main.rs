@@ -12,12 +12,13 @@ mod kinesis;
 mod nats;
 mod redis;
 mod signature;
+mod turns;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -26,6 +27,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use crate::turns::Turns;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Target {
@@ -164,55 +167,6 @@ fn rate(asked: &Asked, records: u64, taken: Duration) -> Value {
     let seconds = taken.as_secs_f64();
     let bytes = records * asked.size as u64;
     json!({ "records": records, "seconds": seconds, "records_per_s": records as f64 / seconds, "mb_per_s": bytes as f64 / seconds / 1e6 })
-}
-
-/// When an open loop sends: all the time, or only in its own of the turns that several programs take by the clock on the wall.
-#[derive(Clone, Copy)]
-struct Turns {
-    /// How long a turn lasts, if there are any.
-    each: Duration,
-    /// How many there are until all had theirs.
-    count: u32,
-    own: u32,
-}
-
-impl Turns {
-    fn of(asked: &Asked) -> Self {
-        Self { each: Duration::from_millis(asked.turn_ms), count: asked.turns, own: asked.turn }
-    }
-
-    /// From the first turn to the last.
-    fn cycle(&self) -> Duration {
-        self.each * self.count
-    }
-
-    /// When a record is due, counted from the beginning of the loop. In the first tenth of a turn none is, so that what went before has
-    /// come to rest; and every other time the turns are taken in reverse, so that nobody always comes after the same.
-    fn due(&self, number: u64, rate: u64) -> Duration {
-        let after = |number| Duration::from_nanos(number * 1_000_000_000 / rate);
-        if self.each.is_zero() {
-            return after(number);
-        }
-        let records = (self.each.as_millis() as u64 * rate * 9 / 10 / 1000).max(1);
-        let cycle = (number / records) as u32;
-        let turn = if cycle.is_multiple_of(2) { self.own } else { self.count - 1 - self.own };
-        self.cycle() * cycle + self.each * turn + self.each / 10 + after(number % records)
-    }
-
-    /// The cycle in which a record is due.
-    fn cycle_of(&self, due: Duration) -> u64 {
-        due.as_nanos().checked_div(self.cycle().as_nanos()).unwrap_or_default() as u64
-    }
-
-    /// The moment from which on all that take turns count theirs: soon, when everybody is ready.
-    fn begin(&self) -> Instant {
-        let soon = Duration::from_millis(300);
-        let (now, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        match (2 * self.cycle()).as_nanos() {
-            0 => now + soon,
-            both => now + soon + Duration::from_nanos((both - (clock + soon).as_nanos() % both) as u64),
-        }
-    }
 }
 
 /// What an open loop takes, in nanoseconds: acknowledged, got, and how late this program itself was to hand a record on. The last is part
