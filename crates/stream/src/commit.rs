@@ -367,9 +367,13 @@ impl Shard {
             (writer.blank, writer.reserved) = (0, 0);
             return Err(if undone { Failure::Full(error) } else { Failure::Unknown(error) });
         }
+        // Blank room was synced when it was made, unless an end was cut since then.
+        let blank = writer.settled && position + bytes <= writer.blank;
+        let in_place = blank || self.around.faults.grow_in_place;
         prepare(writer, &*file, position, bytes, segment_bytes);
         let written = Instant::now();
-        self.sync(&*file).map_err(Failure::Unknown)?;
+        let synced = if in_place { self.sync_in_place(&*file, position, bytes) } else { self.sync(&*file) };
+        synced.map_err(Failure::Unknown)?;
         writer.settled = true;
         self.counts.write.record_us(micros(written - started));
         self.counts.sync.record_us(micros(written.elapsed()));
@@ -416,8 +420,17 @@ impl Shard {
     }
 
     fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
-        match file.sync() {
-            Err(_) if self.around.faults.retry_failed_sync => file.sync(),
+        self.try_to(|| file.sync())
+    }
+
+    fn sync_in_place(&self, file: &dyn DiskFile, at: u64, bytes: u64) -> io::Result<()> {
+        self.try_to(|| file.sync_in_place(at, bytes))
+    }
+
+    /// Once, unless a bug is planted.
+    fn try_to(&self, sync: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match sync() {
+            Err(_) if self.around.faults.retry_failed_sync => sync(),
             synced => synced,
         }
     }

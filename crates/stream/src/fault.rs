@@ -13,6 +13,8 @@ pub struct Faults {
     pub late_by: Duration,
     /// After a failed sync, sync again and acknowledge if that succeeds: the kernel has dropped the pages by then.
     pub retry_failed_sync: bool,
+    /// Sync a group as if it overwrote blank room, also where the file has grown for it.
+    pub grow_in_place: bool,
     /// Take damage in the middle of a segment for its end and cut everything after it.
     pub cut_at_damage: bool,
     /// Let new shards take records before it is durable that the old ones are closed.
@@ -34,6 +36,7 @@ impl Default for Faults {
             acknowledge_before_sync: false,
             late_by: Duration::from_millis(100),
             retry_failed_sync: false,
+            grow_in_place: false,
             cut_at_damage: false,
             close_unsynced: false,
             reopen_after_failed_close: false,

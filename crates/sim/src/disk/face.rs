@@ -140,6 +140,25 @@ impl SimFile {
         file.pending.push(change);
         stopped(stops)
     }
+
+    /// A sync of what `synced` takes from what is pending.
+    fn sync_of(&self, kind: &str, what: &str, synced: impl FnOnce(&mut File) -> Vec<Change>) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let stops = state.step(kind, || format!("{kind} {}", self.path.display()))?;
+        stopped(stops)?;
+        let failed = state.sync_fails(&self.path, what);
+        let file = &mut state.files[self.file];
+        let synced = synced(file);
+        match failed {
+            Some(FailedSync::PagesLost) => {
+                file.pending.clear();
+                file.now.clone_from(&file.durable);
+            }
+            Some(FailedSync::PagesKept) => {}
+            None => synced.iter().for_each(|change| change.apply(&mut file.durable)),
+        }
+        failed.map_or(Ok(()), |_| Err(io::Error::other("input/output error")))
+    }
 }
 
 impl DiskFile for SimFile {
@@ -192,18 +211,20 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
-        let stops = state.step("sync", || format!("sync {}", self.path.display()))?;
-        stopped(stops)?;
-        let failed = state.sync_fails(&self.path, "a file");
-        let file = &mut state.files[self.file];
-        let pending = std::mem::take(&mut file.pending);
-        match failed {
-            Some(FailedSync::PagesLost) => file.now.clone_from(&file.durable),
-            Some(FailedSync::PagesKept) => {}
-            None => pending.iter().for_each(|change| change.apply(&mut file.durable)),
-        }
-        failed.map_or(Ok(()), |_| Err(io::Error::other("input/output error")))
+        self.sync_of("sync", "a file", |file| std::mem::take(&mut file.pending))
+    }
+
+    /// What makes the file grow or shrink stays pending, and so does what comes after it.
+    fn sync_in_place(&self, at: u64, bytes: u64) -> io::Result<()> {
+        let (begin, end) = (at as usize, (at + bytes) as usize);
+        self.sync_of("sync_in_place", "a file in place", |file| {
+            let length = file.durable.len();
+            let within = |change: &Change| match change {
+                Change::Write(at, data) => *at >= begin && at + data.len() <= end.min(length),
+                Change::Truncate(_) => false,
+            };
+            if file.pending.iter().all(within) { std::mem::take(&mut file.pending) } else { Vec::new() }
+        })
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -25,6 +25,7 @@ const MUST_HIT: &[&str] = &[
     "rename lost",
     "stop in write",
     "stop in sync",
+    "stop in sync_in_place",
     "stop in sync_dir",
     "stop in create",
     "stop in create_dir",
@@ -35,6 +36,8 @@ const MUST_HIT: &[&str] = &[
     "stopped in the middle of a recovery",
     "sync of a file fails, pages kept",
     "sync of a file fails, pages lost",
+    "sync of a file in place fails, pages kept",
+    "sync of a file in place fails, pages lost",
     "sync of a folder fails, pages kept",
     "sync of a folder fails, pages lost",
     "a write fails",
@@ -124,10 +127,12 @@ fn caught_after(faults: Faults) -> Option<u64> {
 #[test]
 fn the_seeds_catch_every_planted_bug() {
     let close_unsynced = Faults { close_unsynced: true, ..Faults::default() };
+    let grow_in_place = Faults { grow_in_place: true, ..Faults::default() };
     let reopen = Faults { reopen_after_failed_close: true, ..Faults::default() };
     for (name, faults) in [
         ("acknowledge before sync", ACKNOWLEDGE_EARLY()),
         ("retry a failed sync", RETRY_SYNC()),
+        ("sync in place where the file has grown", grow_in_place),
         ("let new shards take records before it is durable that the old ones are closed", close_unsynced),
         ("go on with a shard that may be closed after a restart", reopen),
         ("know no producer after a restart", FORGET_PRODUCERS()),

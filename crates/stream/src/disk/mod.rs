@@ -1,6 +1,7 @@
 //! The seam between the log and the disk. Everything the log does to a disk goes through these two traits, so that
 //! tests can put a simulated disk underneath that crashes, tears, fails and fills.
 
+mod in_place;
 mod real;
 
 use std::any::Any;
@@ -95,6 +96,15 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system says. What the disk then holds is unknown.
     fn sync(&self) -> io::Result<()>;
+
+    /// Makes the `bytes` from byte `at` on durable, if they lie within what [`DiskFile::sync`] has made durable and nothing
+    /// but them was changed since: there may be a shorter way for that.
+    ///
+    /// # Errors
+    /// As of [`DiskFile::sync`].
+    fn sync_in_place(&self, _at: u64, _bytes: u64) -> io::Result<()> {
+        self.sync()
+    }
 
     /// Cuts the file to `length` bytes, and gives back what was reserved beyond. Durable only after a sync.
     ///

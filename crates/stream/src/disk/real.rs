@@ -9,6 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::in_place::InPlace;
 use super::{Disk, DiskFile};
 
 /// The file system of the machine.
@@ -25,7 +26,8 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(create).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        let in_place = InPlace::of(&file, path);
+        Ok(Box::new(RealFile { file, in_place }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -62,11 +64,14 @@ impl Disk for RealDisk {
 }
 
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    in_place: Option<InPlace>,
+}
 
 impl DiskFile for RealFile {
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, at: u64, max: usize, into: &mut Vec<u8>) -> io::Result<()> {
@@ -76,9 +81,9 @@ impl DiskFile for RealFile {
         while left > 0 {
             // The spare capacity may be larger than what was asked for; reading on into it would be harmless but not exact.
             let read = if into.spare_capacity_mut().len() == left {
-                rustix::io::pread(&self.0, spare_capacity(into), at)
+                rustix::io::pread(&self.file, spare_capacity(into), at)
             } else {
-                read_part(&self.0, into, left, at)
+                read_part(&self.file, into, left, at)
             };
             match read {
                 Ok(0) => break,
@@ -97,7 +102,7 @@ impl DiskFile for RealFile {
         let length = into.len();
         into.resize(length + max, 0);
         let mut part = [IoSliceMut::new(&mut into[length..])];
-        match rustix::io::preadv2(&self.0, &mut part, at, ReadWriteFlags::NOWAIT) {
+        match rustix::io::preadv2(&self.file, &mut part, at, ReadWriteFlags::NOWAIT) {
             Ok(read) if read == max => Ok(()),
             // A part may be in memory, or the file system may not be able to tell.
             Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {
@@ -115,7 +120,7 @@ impl DiskFile for RealFile {
         let mut at = at;
         IoSlice::advance_slices(&mut parts, 0); // drop empty ones at the front
         while !parts.is_empty() {
-            match rustix::io::pwritev(&self.0, parts, at) {
+            match rustix::io::pwritev(&self.file, parts, at) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     IoSlice::advance_slices(&mut parts, written);
@@ -129,15 +134,22 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.0)?)
+        Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+
+    fn sync_in_place(&self, at: u64, bytes: u64) -> io::Result<()> {
+        match &self.in_place {
+            Some(in_place) => in_place.sync(&self.file, at, bytes),
+            None => self.sync(),
+        }
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn reserve(&self, at: u64, bytes: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, at, bytes)?)
+        Ok(rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, bytes)?)
     }
 }
 
