@@ -32,7 +32,7 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Space reserved ahead of the raw file's end, as segments do.
 const RESERVE_BYTES: u64 = 32 << 20;
 
-/// Bytes for which the page cache has memory at hand before each part of a round: about what a part writes, and less than what makes the
+/// Bytes for which the page cache has memory at hand before each part of a round: about what one of three seconds writes, and less than what makes the
 /// system begin to write a file that is removed at once.
 const AT_HAND_BYTES: u64 = 2 << 30;
 
