@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use base::{Millis, Offset};
 use tokio::sync::oneshot;
 
+use crate::ahead::Hand;
 use crate::batch::Batch;
 use crate::disk::DiskFile;
 use crate::error::{AppendError, is_full};
 use crate::index::{Index, Summary};
 use crate::limit::{
-    Ahead, BLANK, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE, SHARD_QUEUE_APPENDS_MAX,
+    BLANK, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE, SHARD_QUEUE_APPENDS_MAX,
     SHARD_QUEUE_BYTES_MAX, SMALL_GROUP_BYTES,
 };
 use crate::recovery::leader_epoch;
@@ -102,9 +103,6 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Writer {
     last_timestamp: i64,
-    /// Up to which byte the active file is blank behind what it holds: written with zeros, so that writing there
-    /// changes nothing that the file system keeps of the file.
-    blank: u64,
     /// Up to which byte room is reserved.
     reserved: u64,
     /// Bytes of the active file that its saved index vouches for.
@@ -115,7 +113,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(last_timestamp: i64, vouched: u64) -> Self {
-        Self { last_timestamp, blank: 0, reserved: 0, vouched, settled: false }
+        Self { last_timestamp, reserved: 0, vouched, settled: false }
     }
 }
 
@@ -147,14 +145,19 @@ impl Shard {
         Ok((receiver, schedule))
     }
 
-    /// Writes, syncs and answers one group, if any waits, and does what a later one would have to wait for. Returns whether
-    /// more is waiting; if not, the shard is no longer scheduled.
+    /// Writes, syncs and answers one group, if any waits, and does what a later one would have to wait for; room is made while
+    /// others may commit. Returns whether more is waiting; if not, the shard is no longer scheduled.
     pub(crate) fn commit(&self, segment_bytes: u64) -> bool {
         let mut writer = self.writer.lock();
         self.commit_next(&mut writer, segment_bytes);
-        self.look_ahead(&mut writer, segment_bytes);
+        self.checkpoint(&mut writer);
+        let making = self.room_to_make(segment_bytes);
         drop(writer);
-        self.reschedule(false)
+        let more = self.reschedule(false);
+        if let (false, Some(making)) = (more, making) {
+            self.make_room(making);
+        }
+        more
     }
 
     /// Likewise, without what may follow the answers: that, too, makes it return that there is more to do.
@@ -163,7 +166,7 @@ impl Shard {
         if self.commit_next(&mut writer, segment_bytes) {
             self.counts.direct_commits.inc();
         }
-        let more = self.has_to_look_ahead(&writer, segment_bytes);
+        let more = self.has_to_checkpoint(&writer) || self.room_to_make(segment_bytes).is_some();
         drop(writer);
         self.reschedule(more)
     }
@@ -279,6 +282,7 @@ impl Shard {
     pub(crate) fn abandon(&self, why: &AppendError) {
         self.refuse_all(why);
         let _written = self.writer.lock();
+        let _made = self.room.take();
         self.end.send_modify(|end| end.open = false);
     }
 
@@ -295,7 +299,7 @@ impl Shard {
         while self.commit(segment_bytes) {}
         // A committer that had taken a group before has written it by now: each holds the writer meanwhile.
         let mut writer = self.writer.lock();
-        if let Err(error) = self.settle(&mut writer) {
+        if let Err(error) = self.settle(&mut writer, &self.room.take()) {
             return Err(self.poison(&error));
         }
         match &self.queue.lock().refused {
@@ -323,7 +327,7 @@ impl Shard {
             (Arc::clone(&active.file), active.index.clone(), base, bytes)
         });
         if let Some((file, index, base, bytes)) = active {
-            self.give_back(&*file, bytes);
+            self.give_back(&*file, bytes, &self.room.take());
             self.save_index();
             self.save_producers();
             self.around.cache.put(self.key(base), Arc::new(OpenSegment { file, index }));
@@ -335,7 +339,8 @@ impl Shard {
 
     /// Cuts off what was prepared behind the `bytes` that the file holds. What stays all the same is blank, and goes when the
     /// log is opened.
-    fn give_back(&self, file: &dyn DiskFile, bytes: u64) {
+    fn give_back(&self, file: &dyn DiskFile, bytes: u64, hand: &Hand<'_>) {
+        hand.forget();
         if let Err(error) = file.truncate(bytes) {
             tracing::warn!(dir = %self.dir.display(), %error, "blank room could not be given back");
         }
@@ -345,7 +350,8 @@ impl Shard {
     /// that was never synced may have been cut by a start that a crash ended before its own sync; the next start sees
     /// nothing to cut, and if the power fails then, the end is there again. Behind the last group of a file that may
     /// grow that is an end to cut once more; in a complete file it would be damage.
-    fn settle(&self, writer: &mut Writer) -> io::Result<()> {
+    /// Whoever has the hand meets no room that is not synced yet.
+    fn settle(&self, writer: &mut Writer, _hand: &Hand<'_>) -> io::Result<()> {
         if let (false, Some((file, _))) = (writer.settled, self.active()) {
             self.sync(&*file)?;
             writer.settled = true;
@@ -360,20 +366,26 @@ impl Shard {
         let last_timestamp = self.place(group, base, writer.last_timestamp);
 
         let started = Instant::now();
+        let end = position + bytes;
+        // Where no room is known to be, some may just be in the making.
+        let mut hand = (!self.room.reaches(end)).then(|| self.room.take());
         let mut parts: Vec<IoSlice<'_>> = group.iter().map(|waiting| IoSlice::new(waiting.batch.as_slice())).collect();
         if let Err(error) = file.write_at(position, &mut parts) {
             // Without room, what was written goes again; only if that is certain, the shard may go on.
+            hand.get_or_insert_with(|| self.room.take()).forget();
+            writer.reserved = 0;
             let undone = is_full(&error) && file.truncate(position).and_then(|()| file.sync()).is_ok();
-            (writer.blank, writer.reserved) = (0, 0);
             return Err(if undone { Failure::Full(error) } else { Failure::Unknown(error) });
         }
-        // Blank room was synced when it was made, unless an end was cut since then.
-        let blank = writer.settled && position + bytes <= writer.blank;
-        let in_place = blank || self.around.faults.grow_in_place;
-        prepare(writer, &*file, position, bytes, segment_bytes);
+        // Room was synced when it was made, unless an end was cut since then.
+        let in_place = writer.settled && self.room.reaches(end);
+        if let (false, Some(hand)) = (in_place, &hand) {
+            prepare(writer, hand, &*file, end, bytes, segment_bytes);
+        }
         let written = Instant::now();
+        let in_place = in_place || self.around.faults.grow_in_place;
         let synced = if in_place { self.sync_in_place(&*file, position, bytes) } else { self.sync(&*file) };
-        synced.map_err(Failure::Unknown)?;
+        synced.and_then(|()| self.sound()).map_err(Failure::Unknown)?;
         writer.settled = true;
         self.counts.write.record_us(micros(written - started));
         self.counts.sync.record_us(micros(written.elapsed()));
@@ -383,28 +395,53 @@ impl Shard {
         Ok(base)
     }
 
-    /// Does what a later group would have to wait for, now that all of this one have their answers.
-    fn look_ahead(&self, writer: &mut Writer, segment_bytes: u64) {
-        let Some((file, end)) = self.active() else { return };
-        if end - writer.vouched >= CHECKPOINT_BYTES {
-            writer.vouched = end;
-            self.save_index();
-            self.save_producers();
-        }
-        let zeros = blank_wanted(writer, end, segment_bytes);
-        if zeros > 0
-            && self.is_idle()
-            && make_blank(writer, &*file, writer.blank, zeros)
-            && let Err(error) = self.sync(&*file)
-        {
-            self.poison(&error);
+    /// Nothing is acknowledged after a failed sync, also if that was of room made ahead.
+    fn sound(&self) -> io::Result<()> {
+        match &self.queue.lock().refused {
+            Some(AppendError::Poisoned { why }) => Err(io::Error::other(why.clone())),
+            _ => Ok(()),
         }
     }
 
-    /// Whether [`Shard::look_ahead`] has anything to do.
-    fn has_to_look_ahead(&self, writer: &Writer, segment_bytes: u64) -> bool {
-        let Some((_, end)) = self.active() else { return false };
-        end - writer.vouched >= CHECKPOINT_BYTES || blank_wanted(writer, end, segment_bytes) > 0
+    /// Saves the index now and then, so that little must be read after a crash.
+    fn checkpoint(&self, writer: &mut Writer) {
+        if self.has_to_checkpoint(writer) {
+            writer.vouched = self.active().map_or(0, |(_, end)| end);
+            self.save_index();
+            self.save_producers();
+        }
+    }
+
+    fn has_to_checkpoint(&self, writer: &Writer) -> bool {
+        self.active().is_some_and(|(_, end)| end - writer.vouched >= CHECKPOINT_BYTES)
+    }
+
+    /// The room that is to be made ahead of small groups now, if nobody waits; for who has the writer.
+    fn room_to_make(&self, segment_bytes: u64) -> Option<Making<'_>> {
+        let (base, held) = {
+            let view = self.view.read();
+            let summary = &view.active.as_ref()?.index.summary;
+            (summary.base, summary.bytes)
+        };
+        if self.room.wanted(held, segment_bytes) == 0 {
+            return None;
+        }
+        let hand = self.room.try_take()?;
+        // Looked at again: it may have been made until now.
+        let zeros = self.room.wanted(held, segment_bytes);
+        (zeros > 0 && self.is_idle()).then_some(Making { hand, base, zeros })
+    }
+
+    /// By a handle of its own, so that both this sync and those of groups meanwhile are told of what fails.
+    fn make_room(&self, making: Making<'_>) {
+        let Making { hand, base, zeros } = making;
+        let made = match self.around.disk.open(&log_path(&self.dir, base), false) {
+            Ok(file) => hand.extend(&*file, zeros),
+            Err(error) => return tracing::debug!(dir = %self.dir.display(), %error, "no room could be made ahead"),
+        };
+        if let Err(error) = made {
+            self.poison(&error);
+        }
     }
 
     /// The file being written, and up to which byte.
@@ -455,7 +492,8 @@ impl Shard {
     /// Begins a new segment and closes the one before it.
     fn roll(&self, writer: &mut Writer) -> Result<(Arc<dyn DiskFile>, u64), Failure> {
         let base = self.view.read().end();
-        self.settle(writer).map_err(Failure::Unknown)?;
+        let hand = self.room.take();
+        self.settle(writer, &hand).map_err(Failure::Unknown)?;
         let file = self.create_segment(base)?;
         self.save_index();
         self.save_producers();
@@ -463,7 +501,7 @@ impl Shard {
         let active = Active::new(Arc::clone(&file), Index::empty(base));
         if let Some(full) = view.active.replace(active) {
             view.closed.push_back(Closed::new(full.index.summary));
-            self.give_back(&*full.file, full.index.summary.bytes);
+            self.give_back(&*full.file, full.index.summary.bytes, &hand);
             let key = self.key(full.index.summary.base);
             let open = OpenSegment { file: full.file, index: full.index };
             self.around.cache.put(key, Arc::new(open));
@@ -577,9 +615,10 @@ impl Shard {
     pub(crate) fn close(&self) {
         let mut writer = self.writer.lock();
         let healthy = self.queue.lock().refused == Some(AppendError::Closed);
-        let grown = self.active().filter(|(_, bytes)| *bytes > writer.vouched || writer.blank.max(writer.reserved) > 0);
+        let prepared = self.room.end().max(writer.reserved) > 0;
+        let grown = self.active().filter(|(_, bytes)| *bytes > writer.vouched || prepared);
         if let (true, Some((file, bytes))) = (healthy, grown) {
-            self.give_back(&*file, bytes);
+            self.give_back(&*file, bytes, &self.room.take());
             self.save_index();
             *writer = Writer::new(writer.last_timestamp, bytes);
         }
@@ -590,15 +629,18 @@ impl Shard {
     }
 }
 
+/// Room that is to be made ahead in a segment.
+struct Making<'a> {
+    hand: Hand<'a>,
+    base: u64,
+    zeros: u64,
+}
+
 /// Prepares room behind the group where what was prepared before has ended, so that the one sync of this group pays for
 /// many to come. Nothing depends on it; where there is no room, what was taken is given back.
-fn prepare(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, segment_bytes: u64) {
-    let end = position + bytes;
-    if end <= writer.blank {
-        return;
-    }
+fn prepare(writer: &mut Writer, hand: &Hand<'_>, file: &dyn DiskFile, end: u64, bytes: u64, segment_bytes: u64) {
     if bytes <= SMALL_GROUP_BYTES {
-        make_blank(writer, file, end, BLANK.of(end, segment_bytes));
+        writer.settled &= hand.begin(file, end, BLANK.of(end, segment_bytes));
     } else if end > writer.reserved {
         let room = RESERVE.of(end, segment_bytes);
         writer.reserved = end + room;
@@ -606,49 +648,6 @@ fn prepare(writer: &mut Writer, file: &dyn DiskFile, position: u64, bytes: u64, 
             tracing::debug!(%error, "no room could be reserved");
         }
     }
-}
-
-impl Ahead {
-    /// How many bytes are prepared when the file holds `end` of them: none beyond the segment.
-    fn of(self, end: u64, segment_bytes: u64) -> u64 {
-        end.saturating_mul(self.times).clamp(self.least, self.most).min(segment_bytes.saturating_sub(end))
-    }
-}
-
-/// How many more zeros are wanted ahead of small groups when the file holds `end` bytes.
-fn blank_wanted(writer: &Writer, end: u64, segment_bytes: u64) -> u64 {
-    let zeros = BLANK.of(end, segment_bytes);
-    // Without any, small groups do not go on here, or there was no room for them a moment ago.
-    if end >= writer.blank || writer.blank - end > zeros / 4 {
-        return 0;
-    }
-    zeros.min(segment_bytes.saturating_sub(writer.blank))
-}
-
-/// Writes zeros from byte `at` on, where the file ends. Returns whether it did.
-fn make_blank(writer: &mut Writer, file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
-    let Err(error) = write_zeros(file, at, zeros) else {
-        writer.blank = at + zeros;
-        return true;
-    };
-    tracing::debug!(%error, "no room could be made blank ahead");
-    // Whether it goes or stays, it is blank; but until the next sync a crash may leave anything there.
-    let _given_back = file.truncate(at);
-    (writer.blank, writer.settled) = (at, false);
-    false
-}
-
-/// After it the file is `bytes` longer than `at`; they are at most what [`BLANK`] says.
-fn write_zeros(file: &dyn DiskFile, at: u64, bytes: u64) -> io::Result<()> {
-    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-    let mut left = bytes as usize;
-    let mut parts = Vec::with_capacity(left.div_ceil(ZEROS.len()));
-    while left > 0 {
-        let part = left.min(ZEROS.len());
-        parts.push(IoSlice::new(&ZEROS[..part]));
-        left -= part;
-    }
-    file.write_at(at, &mut parts)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -10,6 +10,7 @@
 //! * [`batch`] encodes and decodes record batches; the caller's thread does the work, the log only patches two fields.
 //! * `commit` is group commit: whoever commits takes all that waits for a shard, writes it with one call, syncs once, and
 //!   wakes everyone. After a failed sync the shard is poisoned until it is opened anew. `committers` says who does so.
+//! * `ahead` makes room for small groups while nobody waits, so that their syncs have only bytes to write.
 //! * `producer` remembers the last batches of idempotent producers, so that one sent again is not stored again.
 //! * `recovery` decides from facts what an opened segment is worth: keep it, cut its un-synced end, or stop.
 //! * `fetch` finds the place through a sparse index and reads with one call; nothing is served whose CRC fails. `reach`
@@ -22,6 +23,7 @@
 //!
 //! The bytes are described in `docs/formats/segment.md`.
 
+mod ahead;
 pub mod batch;
 mod cache;
 mod commit;

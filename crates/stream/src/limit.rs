@@ -103,9 +103,8 @@ pub(crate) struct Ahead {
     pub(crate) most: u64,
 }
 
-/// Zeros ahead of small groups: a shard that hardly grows must not take much, and who comes while they are written waits for
-/// them. 16 KiB took 0.7 ms and 1 MiB 1 to 2, since the file system has as much to note for either: so it soon becomes many
-/// at a time.
+/// Zeros ahead of small groups: a shard that hardly grows must not take much. 16 KiB took 0.7 ms and 1 MiB 1 to 2, since the
+/// file system has as much to note for either: so it soon becomes many at a time.
 pub(crate) const BLANK: Ahead = Ahead { times: 4, least: 16 * 1024, most: 1024 * 1024 };
 
 /// Space reserved ahead of large groups. In one probe on a busy disk it took the median sync of 64 KiB appends from 2.8 to

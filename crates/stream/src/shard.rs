@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::ahead::Room;
 use crate::batch::Damage;
 use crate::cache::{SegmentCache, SegmentKey};
 use crate::commit::{Budget, Queue, Writer};
@@ -86,6 +87,7 @@ pub(crate) struct Shard {
     pub(crate) end: watch::Sender<End>,
     pub(crate) queue: Mutex<Queue>,
     pub(crate) writer: Mutex<Writer>,
+    pub(crate) room: Room,
     pub(crate) meter: Meter,
     pub(crate) spread: Spread,
     /// Taken before the view, where both are.
@@ -224,6 +226,7 @@ impl Shard {
             end,
             queue: Mutex::new(Queue::new(refused)),
             writer: Mutex::new(Writer::new(last_timestamp, vouched)),
+            room: Room::default(),
             view: RwLock::new(view),
             producers: Mutex::new(producers),
             producers_saved: Mutex::new(0),

@@ -144,6 +144,12 @@ impl SimFile {
     /// A sync of what `synced` takes from what is pending.
     fn sync_of(&self, kind: &str, what: &str, synced: impl FnOnce(&mut File) -> Vec<Change>) -> io::Result<()> {
         let mut state = self.disk.0.lock();
+        let next = state.syncs + 1;
+        if let Some(meanwhile) = state.meanwhile.take_before(next) {
+            drop(state);
+            meanwhile();
+            state = self.disk.0.lock();
+        }
         let stops = state.step(kind, || format!("{kind} {}", self.path.display()))?;
         stopped(stops)?;
         let failed = state.sync_fails(&self.path, what);
@@ -214,16 +220,18 @@ impl DiskFile for SimFile {
         self.sync_of("sync", "a file", |file| std::mem::take(&mut file.pending))
     }
 
-    /// What makes the file grow or shrink stays pending, and so does what comes after it.
+    /// Of these bytes only what lies where the file has durably something; what else was changed stays pending. Nothing at all if
+    /// the file was cut before that.
     fn sync_in_place(&self, at: u64, bytes: u64) -> io::Result<()> {
         let (begin, end) = (at as usize, (at + bytes) as usize);
         self.sync_of("sync_in_place", "a file in place", |file| {
-            let length = file.durable.len();
-            let within = |change: &Change| match change {
-                Change::Write(at, data) => *at >= begin && at + data.len() <= end.min(length),
+            let end = end.min(file.durable.len());
+            let is_cut = file.pending.iter().any(|change| matches!(change, Change::Truncate(to) if *to < end));
+            let within = |change: &mut Change| match change {
+                Change::Write(at, data) => !is_cut && *at >= begin && *at + data.len() <= end,
                 Change::Truncate(_) => false,
             };
-            if file.pending.iter().all(within) { std::mem::take(&mut file.pending) } else { Vec::new() }
+            file.pending.extract_if(.., within).collect()
         })
     }
 

@@ -4,6 +4,7 @@ mod change;
 mod face;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ struct State {
     stop_at: Option<u64>,
     syncs: u64,
     fail_sync: Option<(u64, FailedSync)>,
+    meanwhile: Meanwhile,
     /// Files and folders whose sync has failed.
     failed: Vec<PathBuf>,
     writes: u64,
@@ -40,6 +42,28 @@ struct State {
     capacity: Option<usize>,
     trace: Trace,
     hits: Hits,
+}
+
+/// What somebody else does while a sync is under way, once. It belongs to one life of the disk: a copy has nothing of it.
+#[derive(Default)]
+struct Meanwhile(Option<(u64, Box<dyn FnOnce() + Send>)>);
+
+impl Meanwhile {
+    fn take_before(&mut self, sync: u64) -> Option<Box<dyn FnOnce() + Send>> {
+        self.0.take_if(|(at, _)| *at == sync).map(|(_, run)| run)
+    }
+}
+
+impl Clone for Meanwhile {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meanwhile").field(&self.0.as_ref().map(|(at, _)| at)).finish()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -195,6 +219,7 @@ impl SimDisk {
             stop_at: None,
             syncs: 0,
             fail_sync: None,
+            meanwhile: Meanwhile::default(),
             failed: Vec::new(),
             writes: 0,
             fail_write: None,
@@ -239,6 +264,13 @@ impl SimDisk {
         let mut state = self.0.lock();
         state.syncs = 0;
         state.fail_sync = Some((nth, how));
+    }
+
+    /// Runs `what` in the middle of the `nth` sync from now on, once: what was written before is on its way to the disk then.
+    pub fn meanwhile(&self, nth: u64, what: impl FnOnce() + Send + 'static) {
+        let mut state = self.0.lock();
+        state.syncs = 0;
+        state.meanwhile = Meanwhile(Some((nth, Box::new(what))));
     }
 
     /// Fails the `nth` write from now on, once, in the middle.

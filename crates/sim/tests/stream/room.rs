@@ -1,8 +1,10 @@
 //! A segment that grows by small groups has room made ahead of it while nobody waits.
 
+use std::sync::Arc;
+
 use base::{Offset, ShardId};
 use sim::{Check, Crash, Disturbed, FailedSync, Put, World};
-use stream::{AppendError, Batch, Faults, RecordRef};
+use stream::{AppendError, Batch, Faults, Log, RecordRef, Stream};
 
 use crate::day;
 
@@ -60,22 +62,25 @@ fn operations() -> u64 {
     world.disk.operations()
 }
 
-/// After how many groups room is made ahead of the next: a group is a write and a sync, and so is that room.
-fn groups_before_room_is_made() -> Vec<usize> {
+/// After how many groups room is made once the next one has its answer, and how many operations the two take: a group is a write
+/// and a sync, and room is some writes and a sync.
+fn groups_before_room_is_made() -> Vec<(usize, u64)> {
     let mut world = begun();
-    let made = (0..GROUPS).filter(|_| {
+    let mut made = Vec::new();
+    for before in 0..GROUPS {
         let (operations, syncs) = (world.disk.operations(), world.disk.syncs());
         assert_eq!(grow(&mut world), Ok(1));
-        (world.disk.operations() - operations, world.disk.syncs() - syncs) == (4, 2)
-    });
-    made.collect()
+        if world.disk.syncs() - syncs == 2 {
+            made.push((before, world.disk.operations() - operations));
+        }
+    }
+    assert!(made.len() >= 2, "room was made after the groups {made:?}");
+    made
 }
 
 #[test]
 fn whoever_has_an_answer_did_not_wait_for_room_that_is_made_ahead() {
-    let made = groups_before_room_is_made();
-    assert!(made.len() >= 2, "room was made after the groups {made:?}");
-    for before in made {
+    for (before, _) in groups_before_room_is_made() {
         let mut world = begun();
         for _ in 0..before {
             assert_eq!(grow(&mut world), Ok(1));
@@ -93,10 +98,71 @@ fn whoever_has_an_answer_did_not_wait_for_room_that_is_made_ahead() {
 
 /// Appends a record without the model, for which an answer and a sync that fails after it come at once.
 fn append(world: &World) -> Result<Offset, AppendError> {
+    append_to(world.log(), &world.log().stream("s").expect("is there"))
+}
+
+fn append_to(log: &Log, stream: &Stream) -> Result<Offset, AppendError> {
     let mut batch = Batch::builder();
     batch.push(RecordRef { value: &[7; 700], ..RecordRef::default() }).expect("fits");
-    let stream = world.log().stream("s").expect("is there");
-    crate::append(world.log(), &stream, SHARD, batch.finish()).map(|offsets| offsets.start)
+    crate::append(log, stream, SHARD, batch.finish()).map(|offsets| offsets.start)
+}
+
+/// What becomes of room in the making, once groups have come meanwhile.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Made,
+    Fails(FailedSync),
+    /// The machine stops before it is synced.
+    Stops,
+}
+
+#[test]
+fn groups_go_on_while_room_is_made_and_outlive_whatever_becomes_of_it() {
+    const MEANWHILE: u64 = 3;
+    let fates = [Fate::Made, Fate::Fails(FailedSync::PagesLost), Fate::Fails(FailedSync::PagesKept), Fate::Stops];
+    let crashes = [Crash::Kill, Crash::LoseAll].into_iter().chain((0..20).map(Crash::Tear));
+    let each = fates.into_iter().flat_map(|fate| crashes.clone().map(move |crash| (fate, crash)));
+    let made = groups_before_room_is_made();
+    for ((before, operations), (fate, crash)) in made.iter().flat_map(|made| each.clone().map(|fate| (*made, fate))) {
+        let mut world = begun();
+        for _ in 0..before {
+            assert_eq!(grow(&mut world), Ok(1));
+        }
+        let first = before as u64 + 1;
+        let (log, stream) = (Arc::clone(world.log()), world.log().stream("s").expect("is there"));
+        // The second sync from now on is that of the room.
+        world.disk.meanwhile(2, move || {
+            for number in 0..MEANWHILE {
+                assert_eq!(
+                    append_to(&log, &stream),
+                    Ok(Offset(first + number)),
+                    "room is left, and nobody else commits"
+                );
+            }
+        });
+        match fate {
+            Fate::Made => {}
+            Fate::Fails(how) => world.disk.fail_sync(2 + MEANWHILE, how),
+            // The groups that come meanwhile are a write and a sync each.
+            Fate::Stops => world.disk.stop_at(Some(world.disk.operations() + operations + 2 * MEANWHILE)),
+        }
+        assert_eq!(append(&world), Ok(Offset(before as u64)), "its answer does not wait for the room");
+        let mut acknowledged = first + MEANWHILE;
+        match (fate, append(&world)) {
+            (Fate::Made, appended) => {
+                assert_eq!(appended, Ok(Offset(acknowledged)));
+                acknowledged += 1;
+            }
+            (_, appended) => assert!(matches!(appended, Err(AppendError::Poisoned { .. })), "{fate:?}: {appended:?}"),
+        }
+        world.crash(crash);
+        world.open().expect("opens again");
+        let stream = world.log().stream("s").expect("is there");
+        let fetched = stream.fetch(SHARD, Offset(0), SEGMENT_BYTES as usize).expect("is read");
+        assert!(fetched.records().all(|record| record.is_ok()), "{fate:?}, {crash:?}");
+        assert_eq!(fetched.next(), Offset(acknowledged), "{fate:?}, {crash:?}: what was acknowledged is there");
+        assert_eq!(append(&world), Ok(Offset(acknowledged)), "and the next one comes behind it");
+    }
 }
 
 #[test]

@@ -97,8 +97,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// What the system says. What the disk then holds is unknown.
     fn sync(&self) -> io::Result<()>;
 
-    /// Makes the `bytes` from byte `at` on durable, if they lie within what [`DiskFile::sync`] has made durable and nothing
-    /// but them was changed since: there may be a shorter way for that.
+    /// Makes the `bytes` from byte `at` on durable, if they lie within what [`DiskFile::sync`] has made durable and the file was
+    /// not cut before them since: there may be a shorter way for that. Whatever else was changed may stay as it is.
     ///
     /// # Errors
     /// As of [`DiskFile::sync`].

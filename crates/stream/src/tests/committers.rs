@@ -1,133 +1,17 @@
 //! Who commits, seen from the disk: the threads that sync.
 
-use std::any::Any;
 use std::future::Future;
-use std::io::{self, IoSlice};
-use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 
-use base::{Measured, ShardId, SystemClock};
-use parking_lot::{Condvar, Mutex};
+use base::{Measured, ShardId};
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 
+use super::watched::{Held, append, doors, open};
 use super::{batch, values};
-use crate::disk::{Disk, DiskFile, RealDisk};
-use crate::{Faults, Log, Stream, StreamSettings};
-
-/// A disk that notes which threads sync, and lets them wait while its gate is shut.
-#[derive(Clone, Debug, Default)]
-struct Watched(Arc<Gate>);
-
-#[derive(Debug, Default)]
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    shut: bool,
-    /// Names of the threads that have come to a sync.
-    seen: Vec<String>,
-}
-
-impl Watched {
-    fn shut(&self, shut: bool) {
-        self.0.state.lock().shut = shut;
-        self.0.changed.notify_all();
-    }
-
-    /// The threads that have synced since it was asked last, as soon as there are so many.
-    fn seen(&self, least: usize) -> Vec<String> {
-        let mut state = self.0.state.lock();
-        self.0.changed.wait_while(&mut state, |state| state.seen.len() < least);
-        std::mem::take(&mut state.seen)
-    }
-}
-
-impl Gate {
-    fn pass(&self) {
-        let mut state = self.state.lock();
-        state.seen.push(std::thread::current().name().unwrap_or_default().to_owned());
-        self.changed.notify_all();
-        self.changed.wait_while(&mut state, |state| state.shut);
-    }
-}
-
-#[derive(Debug)]
-struct WatchedFile(Box<dyn DiskFile>, Arc<Gate>);
-
-impl Disk for Watched {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir(path)
-    }
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(WatchedFile(RealDisk.open(path, create)?, Arc::clone(&self.0))))
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_dir(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        RealDisk.lock(path)
-    }
-}
-
-impl DiskFile for WatchedFile {
-    fn length(&self) -> io::Result<u64> {
-        self.0.length()
-    }
-    fn read_at(&self, at: u64, max: usize, into: &mut Vec<u8>) -> io::Result<()> {
-        self.0.read_at(at, max, into)
-    }
-    fn write_at(&self, at: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        self.0.write_at(at, parts)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.1.pass();
-        self.0.sync()
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-    fn reserve(&self, at: u64, bytes: u64) -> io::Result<()> {
-        self.0.reserve(at, bytes)
-    }
-}
-
-fn open(dir: &Path, shards: u32) -> (Watched, Arc<Log>, Arc<Stream>) {
-    let disk = Watched::default();
-    let log = Log::open_on(Arc::new(disk.clone()), dir, Arc::new(SystemClock), Faults::default(), 4, None);
-    let log = log.expect("opens");
-    let stream = log.ensure("clicks", &StreamSettings { shards, ..StreamSettings::default() }).expect("is made");
-    disk.seen(0); // what it took to make the stream
-    (disk, log, stream)
-}
-
-fn doors(threads: usize) -> Runtime {
-    let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(threads).thread_name("door").build().expect("starts")
-}
-
-/// Appends a batch, in a task on `runtime`, and waits for the answer.
-fn append(runtime: &Runtime, stream: &Arc<Stream>, value: &str) {
-    let (stream, batch) = (Arc::clone(stream), batch(&[value], 0));
-    let appended = runtime.spawn(async move { stream.append(ShardId(0), batch).await });
-    runtime.block_on(appended).expect("no panic").expect("appends");
-}
+use crate::Log;
 
 #[test]
 fn little_is_committed_by_the_thread_that_brings_it_and_much_by_the_logs_own() {
@@ -167,7 +51,7 @@ fn a_disk_that_hangs_holds_one_thread_of_a_runtime() {
     let dir = tempfile::tempdir().expect("a folder");
     let (disk, log, stream) = open(dir.path(), 5);
     let runtime = doors(3);
-    disk.shut(true);
+    disk.shut(Held::Syncs);
     let appends: Vec<_> = (0..5)
         .map(|shard| {
             let stream = Arc::clone(&stream);
@@ -181,7 +65,7 @@ fn a_disk_that_hangs_holds_one_thread_of_a_runtime() {
     for _ in 0..10 {
         runtime.block_on(runtime.spawn(tokio::task::yield_now())).expect("no panic");
     }
-    disk.shut(false);
+    disk.shut(None);
     for append in appends {
         runtime.block_on(append).expect("no panic").expect("appends");
     }

@@ -1,11 +1,13 @@
 //! The log as a whole, through its face, on the real disk. The simulated one is the room `sim`.
 
+mod ahead;
 mod committers;
 mod encryption;
 mod face;
 mod producers;
 mod reach;
 mod shards;
+mod watched;
 
 use base::{Millis, ShardId};
 

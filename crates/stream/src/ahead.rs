@@ -1,0 +1,116 @@
+//! Room made ahead of small groups: zeros behind what the active segment holds, so that to write there changes nothing that
+//! the file system keeps of the file.
+//!
+//! Most of it is made while nobody waits, by who holds the [`Hand`] and no writer: groups that fit into what is left go on
+//! meanwhile. Whoever writes beyond what is left, or takes the file for complete, takes the hand first, and so waits until
+//! nobody makes any. It is taken after the writer, never before, and who has it wants nothing else.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::disk::DiskFile;
+use crate::limit::{Ahead, BLANK};
+
+/// Zeros are written in pieces, since groups that are written meanwhile wait for each.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// The blank room of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// Up to which byte the active file was written with zeros, and synced.
+    end: AtomicU64,
+    hand: Mutex<()>,
+}
+
+/// Whoever has it may change the room.
+#[derive(Debug)]
+pub(crate) struct Hand<'a> {
+    room: &'a Room,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Room {
+    /// Whether the file is blank up to this byte, behind what it holds.
+    pub(crate) fn reaches(&self, byte: u64) -> bool {
+        byte <= self.end()
+    }
+
+    /// Up to which byte it is, or was.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take(&self) -> Hand<'_> {
+        Hand { room: self, _alone: self.hand.lock() }
+    }
+
+    /// `None`: somebody has it.
+    pub(crate) fn try_take(&self) -> Option<Hand<'_>> {
+        self.hand.try_lock().map(|alone| Hand { room: self, _alone: alone })
+    }
+
+    /// How many more zeros are wanted when the file holds `held` bytes and small groups come.
+    pub(crate) fn wanted(&self, held: u64, segment_bytes: u64) -> u64 {
+        let (end, zeros) = (self.end(), BLANK.of(held, segment_bytes));
+        // Without any, small groups do not go on here, or there was no room for them a moment ago.
+        if held >= end || end - held > zeros / 4 {
+            return 0;
+        }
+        zeros.min(segment_bytes.saturating_sub(end))
+    }
+}
+
+impl Hand<'_> {
+    /// Of a new file, or one that was cut, nothing is known to be blank.
+    pub(crate) fn forget(&self) {
+        self.room.end.store(0, Ordering::Release);
+    }
+
+    /// Writes zeros behind the byte `at`, where the file ends, to be synced with what was written before them. Returns whether
+    /// there was room for them.
+    pub(crate) fn begin(&self, file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
+        let written = write_zeros(file, at, zeros);
+        if let Err(error) = &written {
+            tracing::debug!(%error, "no room could be made blank ahead");
+            // Whether it goes or stays, it is blank; but until the next sync a crash may leave anything there.
+            let _given_back = file.truncate(at);
+        }
+        self.room.end.store(if written.is_ok() { at + zeros } else { at }, Ordering::Release);
+        written.is_ok()
+    }
+
+    /// Writes so many zeros behind those that are there, and syncs them, or what is left where there was no room.
+    pub(crate) fn extend(&self, file: &dyn DiskFile, zeros: u64) -> io::Result<()> {
+        let at = self.room.end();
+        let written = write_zeros(file, at, zeros);
+        if let Err(error) = &written {
+            tracing::debug!(%error, "no room could be made blank ahead");
+            let _given_back = file.truncate(at);
+        }
+        file.sync()?;
+        if written.is_ok() {
+            self.room.end.store(at + zeros, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+impl Ahead {
+    /// How many bytes are prepared when the file holds `held` of them: none beyond the segment.
+    pub(crate) fn of(self, held: u64, segment_bytes: u64) -> u64 {
+        held.saturating_mul(self.times).clamp(self.least, self.most).min(segment_bytes.saturating_sub(held))
+    }
+}
+
+/// After it the file is `bytes` longer than `at`; they are at most what [`BLANK`] says.
+fn write_zeros(file: &dyn DiskFile, mut at: u64, bytes: u64) -> io::Result<()> {
+    let end = at + bytes;
+    while at < end {
+        let part = (end - at).min(ZEROS.len() as u64);
+        file.write_at(at, &mut [IoSlice::new(&ZEROS[..part as usize])])?;
+        at += part;
+    }
+    Ok(())
+}
