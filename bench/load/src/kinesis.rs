@@ -1,6 +1,6 @@
 //! A Kinesis door: PutRecords, PutRecord, SubscribeToShard, GetRecords.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::http::{Body, Connection};
@@ -18,6 +18,8 @@ use crate::{Asked, Due, Mode, Tally, Times, on_time, payload, prepared, rate, re
 const BODIES: u64 = 16;
 /// Connections of the open loop: HTTP/1.1 carries one request at a time.
 const SENDERS: usize = 64;
+/// A connection that rested for longer may have been closed by the server.
+const REST_MAX: Duration = Duration::from_secs(8);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
@@ -139,10 +141,6 @@ async fn latency(asked: &Asked) -> Result<Value> {
         ensure!(Instant::now() < deadline, "the consumer is not ACTIVE");
     }
     let shards = ask(&mut connection, "ListShards", &json!({ "StreamName": asked.stream })).await?;
-    let mut senders = Vec::new();
-    for _ in 0..SENDERS {
-        senders.push(Connection::open(&asked.address).await?);
-    }
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut readers = JoinSet::new();
     // With a thousand shards, records go to the first alone, and its reader is the one that counts.
@@ -166,19 +164,28 @@ async fn latency(asked: &Asked) -> Result<Value> {
         connection.request("PutRecord", &body(&record))
     });
     let times = Times::new(asked);
-    let (send, due) = mpsc::unbounded_channel::<Due>();
-    let due = Arc::new(Mutex::new(due));
-    let mut sending = JoinSet::new();
-    for mut connection in senders {
-        let (due, times) = (due.clone(), times.clone());
-        sending.spawn(async move {
-            loop {
-                let Some((at, request)) = due.lock().await.recv().await else { return anyhow::Ok(()) };
+    let (send, mut due) = mpsc::unbounded_channel::<Due>();
+    let (pool, taken) = (Arc::new(Pool::of(&asked.address)), times.clone());
+    let sending = tokio::spawn(async move {
+        let mut sending = JoinSet::new();
+        while let Some((at, request)) = due.recv().await {
+            let (pool, times) = (pool.clone(), taken.clone());
+            sending.spawn(async move {
+                let mut connection = pool.take().await?;
                 connection.put(&request).await?;
                 times.acknowledged(at);
+                pool.give_back(connection);
+                anyhow::Ok(())
+            });
+            while let Some(ended) = sending.try_join_next() {
+                ended??;
             }
-        });
-    }
+        }
+        while let Some(ended) = sending.join_next().await {
+            ended??;
+        }
+        anyhow::Ok(())
+    });
     let got = times.clone();
     let count = records_of(asked);
     let counting = tokio::spawn(async move {
@@ -189,15 +196,41 @@ async fn latency(asked: &Asked) -> Result<Value> {
         anyhow::Ok(())
     });
     on_time(messages, &times, send).await?;
-    while let Some(ended) = sending.join_next().await {
-        ended??;
-    }
+    sending.await??;
     tokio::time::timeout(WAIT_MAX, counting).await.context("records are missing at the reader")???;
     drop(held);
     let mut report = times.report(asked);
     report["idle"] = asked.idle.into();
     report["shards"] = asked.shards.into();
     Ok(report)
+}
+
+/// Connections that carry one request each, as the pools of all SDKs keep them: that which was used last is taken first, and more
+/// are opened as they are needed.
+struct Pool {
+    address: String,
+    resting: Mutex<Vec<(Connection, Instant)>>,
+    most: Semaphore,
+}
+
+impl Pool {
+    fn of(address: &str) -> Self {
+        Self { address: address.to_owned(), resting: Mutex::default(), most: Semaphore::new(SENDERS) }
+    }
+
+    async fn take(&self) -> Result<Connection> {
+        self.most.acquire().await?.forget();
+        let last = self.resting.lock().expect("nobody panics with it").pop();
+        match last {
+            Some((connection, since)) if since.elapsed() < REST_MAX => Ok(connection),
+            _ => Connection::open(&self.address).await,
+        }
+    }
+
+    fn give_back(&self, connection: Connection) {
+        self.resting.lock().expect("nobody panics with it").push((connection, Instant::now()));
+        self.most.add_permits(1);
+    }
 }
 
 /// Tells every record of a subscription and when its frame had come.

@@ -237,7 +237,7 @@ impl Times {
     }
 
     fn note(&self, which: usize, due: Duration, at: Instant) {
-        if due >= self.warm {
+        if due >= self.warm && self.turns.counts(due) {
             let taken = at.saturating_duration_since(self.begun + due).as_nanos();
             self.taken[which].lock().expect("nobody panics with it").note(self.turns.cycle_of(due), taken as u64);
         }
