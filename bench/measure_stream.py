@@ -169,6 +169,7 @@ def put_to_get(run, load: Load) -> dict:
         peers = {kind: running.enter_context(start(run)).address for kind, start in (("redis", redis), ("nats", nats))}
         asked = [(kind, kind, address, {}) for kind, address in peers.items()]
         asked += [(f"door {shards}", "kinesis", server.kinesis, {"shards": shards, "stream": f"bench-{shards}"}) for shards in (1, SHARDS)]
+        os.sync()  # what was written before is no longer on its way
         turns = {"seconds": 4 if run.quick else LATENCY_SECONDS, "turn-ms": TURN_MS, "turns": len(asked)}
         # One thread each, to wait for its load program.
         with concurrent.futures.ThreadPoolExecutor(len(asked)) as pool:
@@ -184,6 +185,7 @@ def crowd(run, load: Load) -> dict:
     idle = 500 if run.quick else IDLE
     with door(run, "crowd") as server:
         few = server.memory_mb()
+        os.sync()
         alone = load("kinesis", "latency", server.kinesis)
         shards = load("kinesis", "latency", server.kinesis, shards=MANY_SHARDS)
         with_shards = server.memory_mb()
