@@ -11,12 +11,19 @@ use crate::send::{Say, What};
 use crate::world::{Disturbed, Put, World};
 
 const NAMES: [&str; 2] = ["s", "t"];
+/// In most lives segments hold a few records. In one of so many they are so long, and records so many times larger, that room is made
+/// ahead of small groups, more than once; what else a life is does not depend on it.
+const LONG_SEGMENTS_EVERY: u64 = 4;
+const LONG_SEGMENT_BYTES: u64 = 48 * 1024;
+const LONG_RECORDS: usize = 4;
 const HOUR_MS: i64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// Streams that are made from now on have segments of so many bytes.
+    Segments(u64),
     /// Batches are appended together.
     Append(Vec<Put>),
     /// Idempotent producers send together.
@@ -88,9 +95,17 @@ pub struct Broken {
 pub fn from_seed(seed: u64) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
     let shards = random.random_range(1..4);
-    let mut steps = vec![Step { event: Event::Create("s", shards, true), fault: None }];
+    let mut steps = Vec::new();
+    let long = seed % LONG_SEGMENTS_EVERY == LONG_SEGMENTS_EVERY - 1;
+    if long {
+        steps.push(Step { event: Event::Segments(LONG_SEGMENT_BYTES), fault: None });
+    }
+    steps.push(Step { event: Event::Create("s", shards, true), fault: None });
     for _ in 0..random.random_range(4..24) {
-        let (event, fault) = (event(&mut random), fault(&mut random));
+        let (mut event, fault) = (event(&mut random), fault(&mut random));
+        if let (true, Event::Append(puts)) = (long, &mut event) {
+            puts.iter_mut().for_each(|put| put.bytes *= LONG_RECORDS);
+        }
         // What is damaged cannot be made good again if a fault comes in between: nothing is promised then.
         let fault = fault.filter(|_| !matches!(event, Event::Spoil(..)));
         steps.push(Step { event, fault });
@@ -258,6 +273,7 @@ fn arm(world: &mut World, fault: Option<Fault>) {
 
 fn happen(world: &mut World, event: &Event, hits: &Hits) -> Check {
     hits.hit(match event {
+        Event::Segments(_) => "event: segments",
         Event::Append(_) => "event: append",
         Event::Produce(_) => "event: produce",
         Event::Spoil(..) => "event: spoil",
@@ -275,6 +291,10 @@ fn happen(world: &mut World, event: &Event, hits: &Hits) -> Check {
         Event::Crash(_) => "event: crash",
     });
     match event {
+        Event::Segments(bytes) => {
+            world.segment_bytes = *bytes;
+            Ok(())
+        }
         Event::Append(puts) => world.append(puts).map(drop),
         Event::Produce(says) => world.produce(says).map(drop),
         Event::Spoil(name, flip) => world.spoil(name, *flip),

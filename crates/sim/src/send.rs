@@ -209,6 +209,7 @@ impl World {
 
     /// Has the log write what was sent, and judges the answers, in the order of sending.
     fn answers(&mut self, mut sent: Vec<Sent>, mut waits: Waits) -> Result<usize, String> {
+        self.disk.count_failed();
         let mut acknowledged = 0;
         loop {
             for one in sent.iter_mut().filter(|one| !one.answered) {

@@ -12,6 +12,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::DiskFile;
 use crate::limit::{Ahead, BLANK};
+use crate::segment::log_path;
+use crate::shard::Shard;
 
 /// Zeros are written in pieces, since groups that are written meanwhile wait for each.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -47,12 +49,12 @@ impl Room {
     }
 
     /// `None`: somebody has it.
-    pub(crate) fn try_take(&self) -> Option<Hand<'_>> {
+    fn try_take(&self) -> Option<Hand<'_>> {
         self.hand.try_lock().map(|alone| Hand { room: self, _alone: alone })
     }
 
     /// How many more zeros are wanted when the file holds `held` bytes and small groups come.
-    pub(crate) fn wanted(&self, held: u64, segment_bytes: u64) -> u64 {
+    fn wanted(&self, held: u64, segment_bytes: u64) -> u64 {
         let (end, zeros) = (self.end(), BLANK.of(held, segment_bytes));
         // Without any, small groups do not go on here, or there was no room for them a moment ago.
         if held >= end || end - held > zeros / 4 {
@@ -82,7 +84,7 @@ impl Hand<'_> {
     }
 
     /// Writes so many zeros behind those that are there, and syncs them, or what is left where there was no room.
-    pub(crate) fn extend(&self, file: &dyn DiskFile, zeros: u64) -> io::Result<()> {
+    fn extend(&self, file: &dyn DiskFile, zeros: u64) -> io::Result<()> {
         let at = self.room.end();
         let written = write_zeros(file, at, zeros);
         if let Err(error) = &written {
@@ -94,6 +96,43 @@ impl Hand<'_> {
             self.room.end.store(at + zeros, Ordering::Release);
         }
         Ok(())
+    }
+}
+
+/// Room that is to be made ahead in a segment.
+pub(crate) struct Making<'a> {
+    hand: Hand<'a>,
+    base: u64,
+    zeros: u64,
+}
+
+impl Shard {
+    /// The room that is to be made ahead of small groups now, if nobody waits; for who has the writer.
+    pub(crate) fn room_to_make(&self, segment_bytes: u64) -> Option<Making<'_>> {
+        let (base, held) = {
+            let view = self.view.read();
+            let summary = &view.active.as_ref()?.index.summary;
+            (summary.base, summary.bytes)
+        };
+        if self.room.wanted(held, segment_bytes) == 0 {
+            return None;
+        }
+        let hand = self.room.try_take()?;
+        // Looked at again: it may have been made until now.
+        let zeros = self.room.wanted(held, segment_bytes);
+        (zeros > 0 && self.is_idle()).then_some(Making { hand, base, zeros })
+    }
+
+    /// Makes it, by a handle of its own, so that both this sync and those of groups meanwhile are told of what fails.
+    pub(crate) fn make_room(&self, making: Making<'_>) {
+        let Making { hand, base, zeros } = making;
+        let made = match self.around.disk.open(&log_path(&self.dir, base), false) {
+            Ok(file) => hand.extend(&*file, zeros),
+            Err(error) => return tracing::debug!(dir = %self.dir.display(), %error, "no room could be made ahead"),
+        };
+        if let Err(error) = made {
+            self.poison(&error);
+        }
     }
 }
 

@@ -1,103 +1,22 @@
 //! Group commit: everything that waits for a shard is written with one call and synced once, then all are told.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use base::{Millis, Offset};
 use tokio::sync::oneshot;
 
 use crate::ahead::Hand;
-use crate::batch::Batch;
 use crate::disk::DiskFile;
 use crate::error::{AppendError, is_full};
 use crate::index::{Index, Summary};
-use crate::limit::{
-    BLANK, CHECKPOINT_BYTES, GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, RESERVE, SHARD_QUEUE_APPENDS_MAX,
-    SHARD_QUEUE_BYTES_MAX, SMALL_GROUP_BYTES,
-};
+use crate::limit::{BLANK, CHECKPOINT_BYTES, RESERVE, SMALL_GROUP_BYTES};
+use crate::queue::Waiting;
 use crate::recovery::leader_epoch;
 use crate::retention::Now;
 use crate::segment::{self, OpenSegment, log_path};
 use crate::shard::{Active, Closed, End, Newest, Shard};
-
-pub(crate) type Answer = Result<(Range<Offset>, Millis), AppendError>;
-
-/// Bytes that wait in all queues of a log.
-#[derive(Debug, Default)]
-pub(crate) struct Budget(AtomicUsize);
-
-impl Budget {
-    fn take(&self, bytes: usize) -> Result<(), AppendError> {
-        let waiting = self.0.fetch_add(bytes, Ordering::Relaxed);
-        if waiting + bytes > LOG_QUEUE_BYTES_MAX {
-            self.give_back(bytes);
-            return Err(AppendError::Throttled { waiting, max: LOG_QUEUE_BYTES_MAX });
-        }
-        Ok(())
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// What waits for one shard.
-#[derive(Debug)]
-pub(crate) struct Queue {
-    waiting: VecDeque<Waiting>,
-    bytes: usize,
-    /// Whether a committer has the shard or will have it.
-    scheduled: bool,
-    /// Why nothing more is taken.
-    pub(crate) refused: Option<AppendError>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) batch: Batch,
-    pub(crate) answer: oneshot::Sender<Answer>,
-    /// Who is answered with it.
-    pub(crate) others: Vec<Other>,
-}
-
-/// Somebody whose answer depends on whether a batch is stored that was sent before.
-#[derive(Debug)]
-pub(crate) struct Other {
-    pub(crate) answer: oneshot::Sender<Answer>,
-    /// Why nothing of theirs is stored if that batch is; without a reason they sent the same, and get the same answer.
-    pub(crate) refused: Option<AppendError>,
-}
-
-impl Waiting {
-    /// Answers all who wait for it. A caller that has gone away needs no answer; its records are kept all the same.
-    fn answer(self, answer: &Answer) {
-        for other in self.others {
-            let refused = other.refused.filter(|_| answer.is_ok()).map(Err);
-            let _gone = other.answer.send(refused.unwrap_or_else(|| answer.clone()));
-        }
-        let _gone = self.answer.send(answer.clone());
-    }
-}
-
-impl Queue {
-    pub(crate) fn new(refused: Option<AppendError>) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, scheduled: false, refused }
-    }
-
-    fn admit(&self, bytes: usize) -> Result<(), AppendError> {
-        match &self.refused {
-            Some(refused) => Err(refused.clone()),
-            None if self.bytes + bytes > SHARD_QUEUE_BYTES_MAX || self.waiting.len() >= SHARD_QUEUE_APPENDS_MAX => {
-                Err(AppendError::Throttled { waiting: self.bytes, max: SHARD_QUEUE_BYTES_MAX })
-            }
-            None => Ok(()),
-        }
-    }
-}
 
 /// What only the committing thread knows.
 #[derive(Debug)]
@@ -126,25 +45,6 @@ enum Failure {
 }
 
 impl Shard {
-    /// Whether so many bytes would be queued now; a refusal counts as one.
-    pub(crate) fn has_room(&self, bytes: usize) -> Result<(), AppendError> {
-        self.queue.lock().admit(bytes).inspect_err(|error| self.count_refusal(error))
-    }
-
-    /// Queues a batch. The second value tells to schedule the shard.
-    pub(crate) fn enqueue(&self, batch: Batch) -> Result<(oneshot::Receiver<Answer>, bool), AppendError> {
-        let bytes = batch.bytes();
-        let mut queue = self.queue.lock();
-        let taken = queue.admit(bytes).and_then(|()| self.around.budget.take(bytes));
-        taken.inspect_err(|error| self.count_refusal(error))?;
-        let (answer, receiver) = oneshot::channel();
-        queue.bytes += bytes;
-        queue.waiting.push_back(Waiting { batch, answer, others: Vec::new() });
-        self.counts.waiting_bytes.add(bytes as i64);
-        let schedule = !std::mem::replace(&mut queue.scheduled, true);
-        Ok((receiver, schedule))
-    }
-
     /// Writes, syncs and answers one group, if any waits, and does what a later one would have to wait for; room is made while
     /// others may commit. Returns whether more is waiting; if not, the shard is no longer scheduled.
     pub(crate) fn commit(&self, segment_bytes: u64) -> bool {
@@ -171,12 +71,6 @@ impl Shard {
         self.reschedule(more)
     }
 
-    fn reschedule(&self, more: bool) -> bool {
-        let mut queue = self.queue.lock();
-        queue.scheduled = more || !queue.waiting.is_empty();
-        queue.scheduled
-    }
-
     /// Writes, syncs and answers one group. Returns whether there was any to write.
     fn commit_next(&self, writer: &mut Writer, segment_bytes: u64) -> bool {
         let group = self.take_group(segment_bytes);
@@ -193,23 +87,6 @@ impl Shard {
         self.around.budget.give_back(bytes);
         self.counts.waiting_bytes.add(-(bytes as i64));
         any
-    }
-
-    fn take_group(&self, segment_bytes: u64) -> Vec<Waiting> {
-        let most = GROUP_BYTES_MAX.min(usize::try_from(segment_bytes).unwrap_or(usize::MAX));
-        let mut queue = self.queue.lock();
-        let mut bytes = 0;
-        let mut count = 0;
-        for waiting in &queue.waiting {
-            bytes += waiting.batch.bytes();
-            if bytes > most && count > 0 {
-                bytes -= waiting.batch.bytes();
-                break;
-            }
-            count += 1;
-        }
-        queue.bytes -= bytes;
-        queue.waiting.drain(..count).collect()
     }
 
     fn commit_group(&self, writer: &mut Writer, mut group: Vec<Waiting>, segment_bytes: u64) {
@@ -256,25 +133,11 @@ impl Shard {
     }
 
     /// Refuses everything from now on, also what waits.
-    fn poison(&self, error: &io::Error) -> AppendError {
+    pub(crate) fn poison(&self, error: &io::Error) -> AppendError {
         let poisoned = AppendError::Poisoned { why: error.to_string() };
         tracing::error!(dir = %self.dir.display(), %error, "a write failed: the shard takes no more records until restart");
         self.refuse_all(&poisoned);
         poisoned
-    }
-
-    fn refuse_all(&self, why: &AppendError) {
-        let mut queue = self.queue.lock();
-        queue.refused = Some(why.clone());
-        let waiting = std::mem::take(&mut queue.waiting);
-        let bytes = std::mem::take(&mut queue.bytes);
-        drop(queue);
-        self.around.budget.give_back(bytes);
-        self.counts.waiting_bytes.add(-(bytes as i64));
-        self.counts.failed.add(waiting.len() as u64);
-        for waiting in waiting {
-            waiting.answer(&Err(why.clone()));
-        }
     }
 
     /// Ends the shard for appenders, those that wait included, and for readers that wait. Returns when no write is
@@ -307,16 +170,6 @@ impl Shard {
             Some(refused) => Err(refused.clone()),
             None => Err(AppendError::Closed),
         }
-    }
-
-    /// Whether it takes nothing because it was, or is being, closed.
-    pub(crate) fn is_sealed(&self) -> bool {
-        matches!(self.queue.lock().refused, Some(AppendError::ShardClosed { .. }))
-    }
-
-    /// Takes records again after [`Shard::seal`].
-    pub(crate) fn unseal(&self) {
-        self.queue.lock().refused.take_if(|refused| matches!(refused, AppendError::ShardClosed { .. }));
     }
 
     /// Leaves the files of a sealed shard as those of a closed one, and wakes all who wait.
@@ -395,14 +248,6 @@ impl Shard {
         Ok(base)
     }
 
-    /// Nothing is acknowledged after a failed sync, also if that was of room made ahead.
-    fn sound(&self) -> io::Result<()> {
-        match &self.queue.lock().refused {
-            Some(AppendError::Poisoned { why }) => Err(io::Error::other(why.clone())),
-            _ => Ok(()),
-        }
-    }
-
     /// Saves the index now and then, so that little must be read after a crash.
     fn checkpoint(&self, writer: &mut Writer) {
         if self.has_to_checkpoint(writer) {
@@ -416,44 +261,10 @@ impl Shard {
         self.active().is_some_and(|(_, end)| end - writer.vouched >= CHECKPOINT_BYTES)
     }
 
-    /// The room that is to be made ahead of small groups now, if nobody waits; for who has the writer.
-    fn room_to_make(&self, segment_bytes: u64) -> Option<Making<'_>> {
-        let (base, held) = {
-            let view = self.view.read();
-            let summary = &view.active.as_ref()?.index.summary;
-            (summary.base, summary.bytes)
-        };
-        if self.room.wanted(held, segment_bytes) == 0 {
-            return None;
-        }
-        let hand = self.room.try_take()?;
-        // Looked at again: it may have been made until now.
-        let zeros = self.room.wanted(held, segment_bytes);
-        (zeros > 0 && self.is_idle()).then_some(Making { hand, base, zeros })
-    }
-
-    /// By a handle of its own, so that both this sync and those of groups meanwhile are told of what fails.
-    fn make_room(&self, making: Making<'_>) {
-        let Making { hand, base, zeros } = making;
-        let made = match self.around.disk.open(&log_path(&self.dir, base), false) {
-            Ok(file) => hand.extend(&*file, zeros),
-            Err(error) => return tracing::debug!(dir = %self.dir.display(), %error, "no room could be made ahead"),
-        };
-        if let Err(error) = made {
-            self.poison(&error);
-        }
-    }
-
     /// The file being written, and up to which byte.
     fn active(&self) -> Option<(Arc<dyn DiskFile>, u64)> {
         let view = self.view.read();
         view.active.as_ref().map(|active| (Arc::clone(&active.file), active.index.summary.bytes))
-    }
-
-    /// Whether nobody waits, and whoever comes will be taken.
-    fn is_idle(&self) -> bool {
-        let queue = self.queue.lock();
-        queue.waiting.is_empty() && queue.refused.is_none()
     }
 
     fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
@@ -606,11 +417,6 @@ impl Shard {
         }
     }
 
-    /// Takes nothing more. What waits is still written.
-    pub(crate) fn refuse(&self) {
-        self.queue.lock().refused.get_or_insert(AppendError::Closed);
-    }
-
     /// Leaves the files so that the next start need not read them, and wakes all who wait.
     pub(crate) fn close(&self) {
         let mut writer = self.writer.lock();
@@ -627,13 +433,6 @@ impl Shard {
         }
         self.end.send_modify(|end| *end = End { open: false, ..*end });
     }
-}
-
-/// Room that is to be made ahead in a segment.
-struct Making<'a> {
-    hand: Hand<'a>,
-    base: u64,
-    zeros: u64,
 }
 
 /// Prepares room behind the group where what was prepared before has ended, so that the one sync of this group pays for

@@ -8,7 +8,7 @@
 //! How the pieces hang together:
 //!
 //! * [`batch`] encodes and decodes record batches; the caller's thread does the work, the log only patches two fields.
-//! * `commit` is group commit: whoever commits takes all that waits for a shard, writes it with one call, syncs once, and
+//! * `queue` holds what waits for a shard, `commit` is group commit: whoever commits takes all that waits for a shard, writes it with one call, syncs once, and
 //!   wakes everyone. After a failed sync the shard is poisoned until it is opened anew. `committers` says who does so.
 //! * `ahead` makes room for small groups while nobody waits, so that their syncs have only bytes to write.
 //! * `producer` remembers the last batches of idempotent producers, so that one sent again is not stored again.
@@ -43,6 +43,7 @@ mod note;
 mod partition;
 pub mod plan;
 mod producer;
+mod queue;
 mod range;
 mod reach;
 mod recovery;

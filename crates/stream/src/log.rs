@@ -12,13 +12,13 @@ use base::{Clock, Measured, Millis, Sample};
 use parking_lot::{Mutex, RwLock};
 
 use crate::cache::SegmentCache;
-use crate::commit::Budget;
 use crate::committers::Committers;
 use crate::delete;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::fault::Faults;
 use crate::limit::COMMITTERS;
+use crate::queue::Budget;
 use crate::retention::{self, Now, SteadyClock, Swept};
 use crate::scale::Scaled;
 use crate::seal::Keyring;

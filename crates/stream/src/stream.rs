@@ -13,7 +13,6 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::batch::Batch;
-use crate::commit::Answer;
 use crate::committers::{Committers, Job};
 use crate::counts::StreamCounts;
 use crate::delete;
@@ -22,6 +21,7 @@ use crate::fetch::Fetched;
 use crate::heat::Heat;
 use crate::metadata::Metadata;
 use crate::partition::hash_of;
+use crate::queue::Answer;
 use crate::range::HashRange;
 use crate::retention::{self, Now, Swept};
 use crate::settings::{RETENTION, StreamSettings};

@@ -59,6 +59,11 @@ impl Change {
         }
     }
 
+    /// Whether it is part of the room that is made ahead of records.
+    pub(super) fn is_room(&self) -> bool {
+        matches!(self, Self::Write(_, data) if data.iter().all(|byte| *byte == 0))
+    }
+
     /// The parts of it that reach the disk or not, each for itself.
     pub(super) fn sectors(&self) -> Vec<Self> {
         let Self::Write(at, data) = self else { return vec![self.clone()] };

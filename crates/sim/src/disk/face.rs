@@ -104,7 +104,7 @@ impl Disk for SimDisk {
         let dir = state.dir(path)?;
         let stops = state.step("sync_dir", || format!("sync_dir {}", path.display()))?;
         stopped(stops)?;
-        let failed = state.sync_fails(path, "a folder");
+        let failed = state.sync_fails(path, "a folder", false);
         let dir = &mut state.dirs[dir];
         // Names go through a journal: one that failed is either tried again with the next sync, or undone.
         match failed {
@@ -152,7 +152,12 @@ impl SimFile {
         }
         let stops = state.step(kind, || format!("{kind} {}", self.path.display()))?;
         stopped(stops)?;
-        let failed = state.sync_fails(&self.path, what);
+        let pending = &state.files[self.file].pending;
+        let room = !pending.is_empty() && pending.iter().all(Change::is_room);
+        if room {
+            state.hits.hit("room is made ahead");
+        }
+        let failed = state.sync_fails(&self.path, what, room);
         let file = &mut state.files[self.file];
         let synced = synced(file);
         match failed {

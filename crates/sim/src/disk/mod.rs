@@ -35,8 +35,8 @@ struct State {
     syncs: u64,
     fail_sync: Option<(u64, FailedSync)>,
     meanwhile: Meanwhile,
-    /// Files and folders whose sync has failed.
-    failed: Vec<PathBuf>,
+    /// Files and folders whose sync has failed, and whether that counts yet.
+    failed: Vec<(PathBuf, bool)>,
     writes: u64,
     fail_write: Option<u64>,
     capacity: Option<usize>,
@@ -97,11 +97,11 @@ impl State {
         }
     }
 
-    /// Whether this sync fails, and how.
-    fn sync_fails(&mut self, path: &Path, kind: &str) -> Option<FailedSync> {
+    /// Whether this sync fails, and how. That of nothing but room made ahead comes after answers that nobody has seen yet.
+    fn sync_fails(&mut self, path: &Path, kind: &str, room: bool) -> Option<FailedSync> {
         self.syncs += 1;
         let how = self.fail_sync.filter(|(at, _)| *at == self.syncs).map(|(_, how)| how)?;
-        self.failed.push(path.to_owned());
+        self.failed.push((path.to_owned(), !room));
         let left = if how == FailedSync::PagesKept { "kept" } else { "lost" };
         self.hits.hit(&format!("sync of {kind} fails, pages {left}"));
         Some(how)
@@ -286,15 +286,21 @@ impl SimDisk {
         (state.fail_sync, state.fail_write) = (None, None);
     }
 
-    /// Files and folders whose sync has failed since the last crash or [`SimDisk::forgive`].
+    /// Files and folders whose sync has failed since the last crash or [`SimDisk::forgive`]; that of room made ahead counts from
+    /// [`SimDisk::count_failed`] on.
     #[must_use]
     pub fn failed(&self) -> Vec<PathBuf> {
-        self.0.lock().failed.clone()
+        self.0.lock().failed.iter().filter(|(_, counts)| *counts).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// All answers that came before what has failed until now were seen.
+    pub fn count_failed(&self) {
+        self.0.lock().failed.iter_mut().for_each(|(_, counts)| *counts = true);
     }
 
     /// What failed below `dir` before counts no more: it was opened anew, or removed.
     pub fn forgive(&self, dir: &Path) {
-        self.0.lock().failed.retain(|path| !path.starts_with(dir));
+        self.0.lock().failed.retain(|(path, _)| !path.starts_with(dir));
     }
 
     /// Bytes of all files together above which there is no room.

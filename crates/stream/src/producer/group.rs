@@ -6,8 +6,8 @@ use base::{Millis, Offset};
 
 use super::known::{Trial, Verdict};
 use crate::batch::Stamp;
-use crate::commit::{Other, Waiting};
 use crate::error::AppendError;
+use crate::queue::{Other, Waiting};
 use crate::shard::Shard;
 
 impl Shard {
