@@ -40,8 +40,8 @@ impl Turns {
         self.cycle() * cycle + self.each * turn + self.each / 10 + after(number % records)
     }
 
-    /// Whether a record that is due then counts. Those of the second tenth of a turn do not: the server has rested for seconds, and what
-    /// it takes to come back into the caches is no part of what it does at this rate.
+    /// Whether a record that is due then counts. Those of the second tenth of a turn do not: the server has rested since its last one, and
+    /// what it takes to come back into the caches is no part of what it does at this rate.
     pub(crate) fn counts(&self, due: Duration) -> bool {
         due.as_nanos().checked_rem(self.each.as_nanos()).is_none_or(|within| within >= self.each.as_nanos() / 5)
     }

@@ -73,26 +73,17 @@ impl Hand<'_> {
     /// Writes zeros behind the byte `at`, where the file ends, to be synced with what was written before them. Returns whether
     /// there was room for them.
     pub(crate) fn begin(&self, file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
-        let written = write_zeros(file, at, zeros);
-        if let Err(error) = &written {
-            tracing::debug!(%error, "no room could be made blank ahead");
-            // Whether it goes or stays, it is blank; but until the next sync a crash may leave anything there.
-            let _given_back = file.truncate(at);
-        }
-        self.room.end.store(if written.is_ok() { at + zeros } else { at }, Ordering::Release);
-        written.is_ok()
+        let made = make_blank(file, at, zeros);
+        self.room.end.store(if made { at + zeros } else { at }, Ordering::Release);
+        made
     }
 
     /// Writes so many zeros behind those that are there, and syncs them, or what is left where there was no room.
     fn extend(&self, file: &dyn DiskFile, zeros: u64) -> io::Result<()> {
         let at = self.room.end();
-        let written = write_zeros(file, at, zeros);
-        if let Err(error) = &written {
-            tracing::debug!(%error, "no room could be made blank ahead");
-            let _given_back = file.truncate(at);
-        }
+        let made = make_blank(file, at, zeros);
         file.sync()?;
-        if written.is_ok() {
+        if made {
             self.room.end.store(at + zeros, Ordering::Release);
         }
         Ok(())
@@ -141,6 +132,17 @@ impl Ahead {
     pub(crate) fn of(self, held: u64, segment_bytes: u64) -> u64 {
         held.saturating_mul(self.times).clamp(self.least, self.most).min(segment_bytes.saturating_sub(held))
     }
+}
+
+/// Writes zeros from byte `at` on, where the file ends. Returns whether there was room; if not, what was written of them is given back.
+fn make_blank(file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
+    let written = write_zeros(file, at, zeros);
+    if let Err(error) = &written {
+        tracing::debug!(%error, "no room could be made blank ahead");
+        // Whether it goes or stays, it is blank; but until the next sync a crash may leave anything there.
+        let _given_back = file.truncate(at);
+    }
+    written.is_ok()
 }
 
 /// After it the file is `bytes` longer than `at`; they are at most what [`BLANK`] says.
