@@ -16,7 +16,7 @@ use crate::queue::Waiting;
 use crate::recovery::leader_epoch;
 use crate::retention::Now;
 use crate::segment::{self, OpenSegment, log_path};
-use crate::shard::{Active, Closed, End, Newest, Shard};
+use crate::shard::{Active, Closed, End, Shard};
 
 /// What only the committing thread knows.
 #[derive(Debug)]
@@ -362,7 +362,7 @@ impl Shard {
         {
             let mut view = self.view.write();
             let active = view.active.as_mut().expect("a group was just written to it");
-            active.newest = Newest::after(&active.index.summary);
+            active.newest.replace(&active.index.summary, bytes, group.iter().map(|waiting| waiting.batch.as_slice()));
             for waiting in group {
                 let (batch, times, count) = (&waiting.batch, waiting.batch.times(), waiting.batch.len() as u32);
                 if let (Some(producers), Some(stamp)) = (&mut producers, batch.stamp())

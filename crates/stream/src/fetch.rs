@@ -125,27 +125,31 @@ impl Shard {
         };
         let Some(found) = found else { return Ok(Fetched::nothing(from)) };
         let place = self.open_place(found, from, |segment| segment.index.position_of(from.0))?;
-        self.fetch_at(&place, from, max_bytes)
+        let window = Window { bytes: Vec::new(), at: place.position };
+        self.fetch_at(&place, window, from, max_bytes)
     }
 
     /// Likewise, but at once: `None` where that takes reading from the disk, more than `max_bytes`, or decompression.
     pub(crate) fn fetch_at_once(&self, from: Offset, max_bytes: usize) -> Result<Option<Fetched>, FetchError> {
-        let found = {
+        let (window, place) = {
             let view = self.view.read();
             if let Some(nothing) = self.admit(&view, from)? {
                 return Ok(Some(nothing));
             }
-            locate(&view, |summary| summary.base <= from.0, |active| active.position_of(from.0))
+            let found = locate(&view, |summary| summary.base <= from.0, |active| active.position_of(from.0));
+            let (Some(Found::Active(place)), Some(active)) = (found, &view.active) else { return Ok(None) };
+            let held = active.held_from(place.position);
+            let held = if held.len() <= max_bytes { held } else { &[] };
+            (Window { bytes: held.to_vec(), at: place.position }, place)
         };
-        let Some(Found::Active(place)) = found else { return Ok(None) };
-        match self.fetch_at(&Place { at_once: true, ..place }, from, max_bytes) {
+        match self.fetch_at(&Place { at_once: true, ..place }, window, from, max_bytes) {
             Err(FetchError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
             fetched => fetched.map(Some),
         }
     }
 
-    fn fetch_at(&self, place: &Place, from: Offset, max_bytes: usize) -> Result<Fetched, FetchError> {
-        let fetched = self.read(place, from, max_bytes.clamp(1, FETCH_BYTES_MAX));
+    fn fetch_at(&self, place: &Place, window: Window, from: Offset, max_bytes: usize) -> Result<Fetched, FetchError> {
+        let fetched = self.read(place, window, from, max_bytes.clamp(1, FETCH_BYTES_MAX));
         if let Err(FetchError::Corrupt(corrupt)) = &fetched {
             self.notice(corrupt);
         }
@@ -270,8 +274,7 @@ impl Shard {
         }
     }
 
-    fn read(&self, place: &Place, from: Offset, max_bytes: usize) -> Result<Fetched, FetchError> {
-        let mut window = Window { bytes: Vec::new(), at: place.position };
+    fn read(&self, place: &Place, mut window: Window, from: Offset, max_bytes: usize) -> Result<Fetched, FetchError> {
         let mut position = self.skip_to(place, from, max_bytes, &mut window)?;
         let mut fetched = Fetched::nothing(from);
         let mut inflated = 0;

@@ -92,6 +92,10 @@ pub(crate) const PRODUCER_KEPT_LEAST: Duration = Duration::from_secs(15 * 60);
 /// 500 KiB came to half the bandwidth with them. A thread of a runtime that brings so little may commit it.
 pub(crate) const SMALL_GROUP_BYTES: u64 = 32 * 1024;
 
+/// Bytes of the last group of a shard that are held for who waits for it: a few records, so that a thousand shards hold 4 MiB.
+/// A larger group takes long enough for reading it to matter little.
+pub(crate) const NEWEST_BYTES_MAX: u64 = 4 * 1024;
+
 /// How much is prepared at once behind what a segment holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ahead {

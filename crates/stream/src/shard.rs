@@ -20,6 +20,7 @@ use crate::error::{AppendError, Corrupt, OpenError};
 use crate::fault::Faults;
 use crate::heat::Meter;
 use crate::index::{Index, Summary};
+use crate::limit::NEWEST_BYTES_MAX;
 use crate::producer::{self, Producers};
 use crate::queue::{Budget, Queue};
 use crate::range::HashRange;
@@ -124,35 +125,51 @@ pub(crate) struct Closed {
 pub(crate) struct Active {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) index: Index,
-    /// Where the last group begins.
     pub(crate) newest: Newest,
     /// When retention first saw a record in it, by the time that had passed since the log was opened.
     pub(crate) seen: Option<Duration>,
 }
 
-/// Where a group begins: who waited for it need not look for it behind an entry of the index.
-#[derive(Clone, Copy, Debug)]
+/// The last group of a segment: who waited for it need not look for it behind an entry of the index, nor, if it is a small one,
+/// ask the file.
+#[derive(Debug)]
 pub(crate) struct Newest {
     offset: u64,
     position: u64,
+    /// All of it, or nothing.
+    bytes: Vec<u8>,
 }
 
 impl Newest {
-    /// The group that comes next.
-    pub(crate) fn after(summary: &Summary) -> Self {
-        Self { offset: summary.end, position: summary.bytes }
+    /// None yet, behind what the summary says.
+    fn none(summary: &Summary) -> Self {
+        Self { offset: summary.end, position: summary.bytes, bytes: Vec::new() }
+    }
+
+    /// Takes over the group that comes behind what the summary says.
+    pub(crate) fn replace<'a>(&mut self, summary: &Summary, bytes: u64, batches: impl Iterator<Item = &'a [u8]>) {
+        (self.offset, self.position) = (summary.end, summary.bytes);
+        self.bytes.clear();
+        if bytes <= NEWEST_BYTES_MAX {
+            batches.for_each(|batch| self.bytes.extend_from_slice(batch));
+        }
     }
 }
 
 impl Active {
     pub(crate) fn new(file: Arc<dyn DiskFile>, index: Index) -> Self {
-        let newest = Newest::after(&index.summary);
+        let newest = Newest::none(&index.summary);
         Self { file, index, newest, seen: None }
     }
 
     /// Where to begin reading for the batch that holds `offset`.
     pub(crate) fn position_of(&self, offset: u64) -> u64 {
         if offset >= self.newest.offset { self.newest.position } else { self.index.position_of(offset) }
+    }
+
+    /// What is held from there on.
+    pub(crate) fn held_from(&self, position: u64) -> &[u8] {
+        if position == self.newest.position { &self.newest.bytes } else { &[] }
     }
 }
 

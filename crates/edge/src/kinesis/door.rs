@@ -1,20 +1,22 @@
 //! The door itself: from an HTTP request to an operation and back.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use base::{Clock, ErrorKind};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderMap, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::Service;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stream::Log;
@@ -174,12 +176,11 @@ impl KinesisDoor {
             stop: stop.clone(),
         });
         let KinesisBeside { tls, firehose } = beside;
-        let reception = Reception { desk: desk.clone(), firehose, verifier: Verifier::new(keys, clock) };
-        let app = Router::new().fallback(take).with_state(Arc::new(reception));
+        let reception = Arc::new(Reception { desk: desk.clone(), firehose, verifier: Verifier::new(keys, clock) });
         let limits = ServeLimits { connections_max: CONNECTIONS_MAX, ..ServeLimits::default() };
         let counts = counts.serve.clone();
-        let serving = serve::serve_secured(listener, app, limits, counts, tls, stop.clone());
-        let server = tokio::spawn(serving);
+        let caller = move |_| Caller(reception.clone());
+        let server = tokio::spawn(serve::run(listener, tls, caller, limits, counts, stop.clone()));
         Ok(Self { address, desk, stop: stop.drop_guard(), server })
     }
 
@@ -216,7 +217,21 @@ enum Reply {
     Whole(Response<Body>),
 }
 
-async fn take(State(reception): State<Arc<Reception>>, request: Request<Body>) -> Response<Body> {
+/// Who is at the other end of one connection.
+struct Caller(Arc<Reception>);
+
+impl Service<Request<Incoming>> for Caller {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let answer = take(self.0.clone(), request.map(Body::new));
+        Box::pin(async move { Ok(answer.await) })
+    }
+}
+
+async fn take(reception: Arc<Reception>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let (parts, mut body) = request.into_parts();
     if let Some(firehose) = reception.firehose.as_ref().filter(|_| Firehose::is_delivery(parts.uri.path())) {

@@ -15,6 +15,7 @@
 
 mod canonical;
 mod claim;
+mod derived;
 mod key;
 mod moment;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use http::request::Parts;
 
 use super::wire::ServiceError;
 use claim::{Claim, Form};
+use derived::SigningKeys;
 use moment::Moment;
 
 pub use key::{AccessKeys, KeyError};
@@ -44,6 +46,7 @@ const INVALID: &str = "InvalidSignatureException";
 #[derive(Clone, Debug)]
 pub(crate) struct Verifier {
     keys: Arc<AccessKeys>,
+    derived: Arc<SigningKeys>,
     clock: Arc<dyn Clock>,
 }
 
@@ -59,7 +62,7 @@ pub(crate) struct Admitted {
 }
 
 struct Proof {
-    signing_key: hmac::Key,
+    signing_key: Arc<hmac::Key>,
     signature: [u8; 32],
     /// The canonical request up to the hash of the body.
     canonical: Vec<u8>,
@@ -78,7 +81,7 @@ impl std::fmt::Debug for Proof {
 impl Verifier {
     /// With no keys: open.
     pub(crate) fn new(keys: AccessKeys, clock: Arc<dyn Clock>) -> Self {
-        Self { keys: Arc::new(keys), clock }
+        Self { keys: Arc::new(keys), derived: Arc::default(), clock }
     }
 
     /// Whether there are no keys.
@@ -124,7 +127,7 @@ impl Verifier {
         };
         let signature = claim::signature_bytes(&claim.signature).ok_or_else(mismatch)?;
         let proof = Proof {
-            signing_key: scope.signing_key(secret),
+            signing_key: self.derived.of(&claim.credential, || scope.signing_key(secret)),
             signature,
             canonical: canonical::request(head, &names, claim.form == Form::Query),
             to_sign: format!("{ALGORITHM}\n{at}\n{}\n", scope.text),
