@@ -180,10 +180,10 @@ struct Times {
     taken: Arc<[std::sync::Mutex<Taken>; 3]>,
 }
 
-/// All that was noted, and of each stretch of time alone.
+/// All that was noted, and of each turn alone.
 struct Taken {
     all: Histogram<u64>,
-    stretches: BTreeMap<u64, Histogram<u64>>,
+    turns: BTreeMap<u64, Histogram<u64>>,
 }
 
 impl Taken {
@@ -192,19 +192,19 @@ impl Taken {
     }
 
     fn new() -> std::sync::Mutex<Self> {
-        Self { all: Self::histogram(), stretches: BTreeMap::new() }.into()
+        Self { all: Self::histogram(), turns: BTreeMap::new() }.into()
     }
 
-    fn note(&mut self, stretch: u64, taken: u64) {
+    fn note(&mut self, turn: u64, taken: u64) {
         self.all.saturating_record(taken);
-        self.stretches.entry(stretch).or_insert_with(Self::histogram).saturating_record(taken);
+        self.turns.entry(turn).or_insert_with(Self::histogram).saturating_record(taken);
     }
 
     fn report(&self) -> Value {
         let at = |q: f64| self.all.value_at_quantile(q) as f64 / 1e6;
-        let p99: Vec<f64> = self.stretches.values().map(|one| one.value_at_quantile(0.99) as f64 / 1e6).collect();
+        let p99: Vec<f64> = self.turns.values().map(|one| one.value_at_quantile(0.99) as f64 / 1e6).collect();
         json!({ "count": self.all.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": self.all.max() as f64 / 1e6,
-            "p99_of_stretches": p99 })
+            "p99_of_turns": p99 })
     }
 }
 
@@ -239,7 +239,7 @@ impl Times {
     fn note(&self, which: usize, due: Duration, at: Instant) {
         if due >= self.warm && self.turns.counts(due) {
             let taken = at.saturating_duration_since(self.begun + due).as_nanos();
-            self.taken[which].lock().expect("nobody panics with it").note(self.turns.stretch_of(due), taken as u64);
+            self.taken[which].lock().expect("nobody panics with it").note(self.turns.turn_of(due), taken as u64);
         }
     }
 

@@ -4,9 +4,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Asked;
 
-/// How long one's own turns of a stretch last together.
-const STRETCH: Duration = Duration::from_millis(500);
-
 /// When an open loop sends: all the time, or only in its own of the turns that several programs take by the clock on the wall.
 #[derive(Clone, Copy)]
 pub(crate) struct Turns {
@@ -46,11 +43,9 @@ impl Turns {
         due.as_nanos().checked_rem(self.each.as_nanos()).is_none_or(|within| within >= self.each.as_nanos() / 5)
     }
 
-    /// The stretch of time in which a record is due, the same for all that take turns, and long enough that each of them has some
-    /// hundred records in it.
-    pub(crate) fn stretch_of(&self, due: Duration) -> u64 {
-        let cycles = STRETCH.as_nanos().checked_div(self.each.as_nanos()).unwrap_or_default().max(1);
-        due.as_nanos().checked_div(self.cycle().as_nanos() * cycles).unwrap_or_default() as u64
+    /// The number of the turn in which a record is due.
+    pub(crate) fn turn_of(&self, due: Duration) -> u64 {
+        due.as_nanos().checked_div(self.cycle().as_nanos()).unwrap_or_default() as u64
     }
 
     /// The moment from which on all that take turns count theirs: soon, when everybody is ready.

@@ -1,6 +1,7 @@
 //! The log as a whole, through its face, on the real disk. The simulated one is the room `sim`.
 
 mod ahead;
+mod at_once;
 mod committers;
 mod encryption;
 mod face;
