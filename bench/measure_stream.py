@@ -24,9 +24,9 @@ RATE = 1000
 KEY = ("AKIDRIVERRUNBENCH", "riverrun-bench-secret")
 SHARDS = 4
 MANY_SHARDS = 1000
-# Latency is taken with all peers running, each loaded in its own turns of half a second: in shorter ones, coming back after a rest is most
-# of what is measured. So many turns that what the machine and its disk do to one server's turn now and then decides nothing; all of a
-# round within the five minutes for which a subscription lasts and a signature is good.
+# Latency is taken with all servers that sync running side by side, each loaded in its own turns of half a second: in shorter ones, coming
+# back after a rest is most of what is measured. So many turns that what the machine and its disk do to one server's turn now and then
+# decides nothing; all of a round within the five minutes for which a subscription lasts and a signature is good.
 LATENCY_SECONDS, TURN_MS = 45, 500
 # The log in this process takes turns with the raw disk: as short as what it writes fits into the memory that is made ready for each.
 NATIVE_SECONDS, NATIVE_TURNS = 3, 3
@@ -165,21 +165,26 @@ def measure(run) -> dict:
 
 
 def put_to_get(run, load: Load) -> dict:
-    """From the moment a record was due to its arrival at a reader, for each peer in its own turns of the same minutes."""
-    with contextlib.ExitStack() as running:
-        server = running.enter_context(door(run, "put-to-get"))
-        peers = {kind: running.enter_context(start(run)).address for kind, start in (("redis", redis), ("nats", nats))}
-        asked = [(kind, kind, address, {}) for kind, address in peers.items()]
+    """From the moment a record was due to its arrival at a reader, for each server in its own turns of the same minutes; but NATS before
+    the others: what it does not sync would be written in the turns of those that do."""
+    seconds = 4 if run.quick else LATENCY_SECONDS
+    os.sync()  # what was written before is no longer on its way
+    with nats(run) as peer:
+        unsynced = load("nats", "latency", peer.address, seconds=seconds)
+    with door(run, "put-to-get") as server, redis(run) as peer:
+        asked = [("redis", "redis", peer.address, {})]
         asked += [(f"door {shards}", "kinesis", server.kinesis, {"shards": shards, "stream": f"bench-{shards}"}) for shards in (1, SHARDS)]
-        os.sync()  # what was written before is no longer on its way
-        turns = {"seconds": 4 if run.quick else LATENCY_SECONDS, "turn-ms": TURN_MS, "turns": len(asked)}
+        os.sync()
+        turns = {"seconds": seconds, "turn-ms": TURN_MS, "turns": len(asked)}
         # One thread each, to wait for its load program.
         with concurrent.futures.ThreadPoolExecutor(len(asked)) as pool:
             begun = {
                 name: pool.submit(load, target, "latency", address, **turns, **more, turn=turn)
                 for turn, (name, target, address, more) in enumerate(asked)
             }
-            return {name: measured.result() for name, measured in begun.items()}
+            taken = {name: measured.result() for name, measured in begun.items()}
+    shutil.rmtree(os.path.join(run.folder, "put-to-get"))
+    return taken | {"nats": unsynced}
 
 
 def crowd(run, load: Load) -> dict:
@@ -276,7 +281,7 @@ def table(found: dict) -> str:
         return f"{name} {lower:.2f} {half:.2f} {upper:.2f}"
 
     late = [taken["late_ms"] for rounds in latency.values() for taken in rounds]
-    text += f"\n\nThrough the servers: {latency['redis'][0]['got_ms']['count']:,} records each in each of {len(latency['redis'])} rounds, of which the one in the middle stands in the table; the servers running side by side and loaded by turns of {TURN_MS} ms, every other time in reverse. Quartiles of the p99 of single turns: {'; '.join(map(quartiles, latency))}. How late the load program's own clock was, which is part of all of them: p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
+    text += f"\n\nThrough the servers: {latency['redis'][0]['got_ms']['count']:,} records each in each of {len(latency['redis'])} rounds, whose medians stand in the table; Redis and the door running side by side and loaded by turns of {TURN_MS} ms, every other time in reverse, and NATS alone before (this version cannot be told to sync): what it leaves to the kernel would be written in the turns of the others. Quartiles of the p99 of single turns: {'; '.join(map(quartiles, ['redis', 'door 1', f'door {SHARDS}']))}. How late the load program's own clock was, which is part of all of them: p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
 
     speed = {name: middle(read[name], "mb_per_s") for name in read}
     speed["native"] = statistics.median(run["read"]["mb_per_s"] for shards in own for run in own[shards])
