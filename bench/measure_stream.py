@@ -28,6 +28,9 @@ MANY_SHARDS = 1000
 # back after a rest is most of what is measured. So many turns that what the machine and its disk do to one server's turn now and then
 # decides nothing; all of a round within the five minutes for which a subscription lasts and a signature is good.
 LATENCY_SECONDS, TURN_MS = 45, 500
+SYNCED = ["redis", "door 1", f"door {SHARDS}"]
+# A record that takes longer met a disk that stood still: in rounds without that, none took more than 7 ms.
+PAUSE_MS = 20
 # The log in this process takes turns with the raw disk: as short as what it writes fits into the memory that is made ready for each.
 NATIVE_SECONDS, NATIVE_TURNS = 3, 3
 IDLE = 10_000
@@ -160,6 +163,7 @@ def measure(run) -> dict:
             note("publish", "kinesalite", load("kinesis", "publish", peer.address))
         for name, taken in put_to_get(run, load).items():
             note("latency", name, taken)
+    found["compared"] = compared({name: [taken.pop("got_us_of_turns") for taken in found["latency"][name]] for name in SYNCED})
     found["crowd"] = crowd(run, load)
     return found
 
@@ -185,6 +189,26 @@ def put_to_get(run, load: Load) -> dict:
             taken = {name: measured.result() for name, measured in begun.items()}
     shutil.rmtree(os.path.join(run.folder, "put-to-get"))
     return taken | {"nats": unsynced}
+
+
+def quantile(values: list, q: float) -> float:
+    """The smallest value that at least so many are not above."""
+    return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]
+
+
+def compared(rounds: dict) -> dict:
+    """Of each server the records of all rounds, in ms: all of them, and without the cycles of turns in which the disk stood still for anybody."""
+    ms = {name: [[us / 1000 for us in turn] for turns in taken for turn in turns] for name, taken in rounds.items()}
+    cycles = list(zip(*ms.values(), strict=True))
+    still = [any(max(turn) > PAUSE_MS for turn in cycle) for cycle in cycles]
+
+    def of(turns: list) -> dict:
+        calm = [took for turn, stood in zip(turns, still, strict=True) if not stood for took in turn]
+        every = [took for turn in turns for took in turn]
+        named = {name: quantile(every, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))}
+        return named | {"calm_p99": quantile(calm or every, 0.99), "p99_of_turns": [quantile(turn, 0.99) for turn in turns]}
+
+    return {name: of(turns) for name, turns in ms.items()} | {"cycles": len(still), "left_out": sum(still), "records": sum(map(len, ms["redis"]))}
 
 
 def crowd(run, load: Load) -> dict:
@@ -246,27 +270,31 @@ def table(found: dict) -> str:
     own_latency = [run["latency"] for run in own["1"]]
     sync_ms = statistics.median(float(probe.split(" / ")[0]) for probe in found["probes"])
 
-    p99 = {name: middle(latency[name], "got_ms", "p99") for name in latency}
-
-    def p99_of_turns(name: str) -> list:
-        return [p99 for taken in latency[name] for p99 in taken["got_ms"]["p99_of_turns"]]
+    by_turns = found["compared"]
 
     def beside_redis(name: str) -> str:
         """Turn by turn, so that what the machine did meanwhile is about the same for both, and a pause of the disk counts as one turn."""
-        ratios = sorted(own / its for own, its in zip(p99_of_turns(name), p99_of_turns("redis")))
+        own, its = by_turns[name], by_turns["redis"]
+        ratios = sorted(one / other for one, other in zip(own["p99_of_turns"], its["p99_of_turns"], strict=True))
         # By the order of the ratios, whatever their distribution: the median lies between these two in 95 of 100 runs.
         apart = 0.98 * math.sqrt(len(ratios))
         low, high = (ratios[min(len(ratios) - 1, max(0, round(len(ratios) / 2 + it)))] for it in (-apart, apart))
         judged = "no difference can be told" if low <= 1 < high else page.verdict(high <= 1)
-        return f"{judged} ({statistics.median(ratios):.2f} × in the middle of {len(ratios)} pairs of turns, 95 % interval {low:.2f} to {high:.2f}; {p99[name] / p99['redis']:.2f} × in the table)"
+        pairs = f"{statistics.median(ratios):.2f} × in the middle of {len(ratios)} pairs of turns, 95 % interval {low:.2f} to {high:.2f}"
+        return f"{judged} ({pairs}; {own['p99'] / its['p99']:.2f} × over all records, {own['calm_p99'] / its['calm_p99']:.2f} × without pauses)"
 
     def put_got(what: str, name: str, values: list) -> list:
-        cells = [what, *times(values, "got_ms"), *times(values, "acknowledged_ms")[:2]]
+        acknowledged = times(values, "acknowledged_ms")[:2]
+        if name not in by_turns:
+            p50, p99, p999 = times(values, "got_ms")
+            return [what, p50, p99, "", p999, *acknowledged, ""]
+        own = by_turns[name]
+        cells = [what, *(f"{own[part]:.2f}" for part in ("p50", "p99", "calm_p99", "p999")), *acknowledged]
         if not name.startswith("door"):
             return [*cells, ""]
-        judged = page.verdict(p99[name] < P99_MS) if sync_ms < 1 else f"not to be judged, a sync costs {sync_ms:.2f} ms"
-        beside = f"not above Redis, which syncs as well: {beside_redis(name)}"
-        return [*cells, f"p99 < {P99_MS} ms {judged}; {beside}; {p99[name] / p99['nats']:.2f} × NATS, which does not"]
+        judged = page.verdict(own["p99"] < P99_MS) if sync_ms < 1 else f"not to be judged, a sync costs {sync_ms:.2f} ms"
+        unsynced = own["p99"] / middle(latency["nats"], "got_ms", "p99")
+        return [*cells, f"p99 < {P99_MS} ms {judged}; not above Redis, which syncs as well: {beside_redis(name)}; {unsynced:.2f} × NATS, which does not"]
 
     body = [
         put_got("riverrun, the log in this process", "native", own_latency),
@@ -274,14 +302,13 @@ def table(found: dict) -> str:
         put_got("Redis Streams, XADD → XREAD, appendfsync always", "redis", latency["redis"]),
         put_got("NATS JetStream as it comes (no sync), push consumer", "nats", latency["nats"]),
     ]
-    text += "\n\n" + page.rows([f"put → get at {RATE:,} records/s, ms", "p50", "p99", "p99.9", "acknowledged p50", "p99", "target"], body)
+    text += "\n\n" + page.rows([f"put → get at {RATE:,} records/s, ms", "p50", "p99", "without pauses", "p99.9", "acknowledged p50", "p99", "target"], body)
 
     def quartiles(name: str) -> str:
-        lower, half, upper = statistics.quantiles(p99_of_turns(name), n=4)
-        return f"{name} {lower:.2f} {half:.2f} {upper:.2f}"
+        return f"{name} {' '.join(f'{at:.2f}' for at in statistics.quantiles(by_turns[name]['p99_of_turns'], n=4))}"
 
     late = [taken["late_ms"] for rounds in latency.values() for taken in rounds]
-    text += f"\n\nThrough the servers: {latency['redis'][0]['got_ms']['count']:,} records each in each of {len(latency['redis'])} rounds, whose medians stand in the table; Redis and the door running side by side and loaded by turns of {TURN_MS} ms, every other time in reverse, and NATS alone before (this version cannot be told to sync): what it leaves to the kernel would be written in the turns of the others. Quartiles of the p99 of single turns: {'; '.join(map(quartiles, ['redis', 'door 1', f'door {SHARDS}']))}. How late the load program's own clock was, which is part of all of them: p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
+    text += f"\n\nThrough the servers: {by_turns['records']:,} records each in {len(latency['redis'])} rounds, Redis and the door running side by side and loaded by turns of {TURN_MS} ms, every other time in reverse. Without pauses: without the {by_turns['left_out']} of {by_turns['cycles']} cycles of turns in which a record of any of them took more than {PAUSE_MS} ms. NATS alone before each round (this version cannot be told to sync, and what it leaves to the kernel would be written in the turns of the others), the medians of the rounds. Quartiles of the p99 of single turns: {'; '.join(map(quartiles, SYNCED))}. How late the load program's own clock was, which is part of all of them: p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
 
     speed = {name: middle(read[name], "mb_per_s") for name in read}
     speed["native"] = statistics.median(run["read"]["mb_per_s"] for shards in own for run in own[shards])

@@ -24,12 +24,13 @@ impl Stream {
         let bytes = batch.as_slice();
         let header = Header::parse(bytes).map_err(BatchError::Malformed)?;
         let inflated = inflate(header.codec(), &bytes[HEADER_BYTES..]).map_err(BatchError::Malformed)?;
-        let turn = self.shard_for(None);
+        let mapping = self.mapping();
+        let turn = mapping.shard_for(None);
         let mut builders: Vec<(ShardId, BatchBuilder)> = Vec::new();
         let mut full = Vec::new();
         for record in Records::new(&header, inflated.as_deref().unwrap_or(&bytes[HEADER_BYTES..])) {
             let record = record.map_err(BatchError::Malformed)?;
-            let shard = record.key.map_or(turn, |key| self.shard_for(Some(key)));
+            let shard = record.key.map_or(turn, |key| mapping.shard_for(Some(key)));
             let place = builders.iter().position(|(known, _)| *known == shard).unwrap_or_else(|| {
                 builders.push((shard, Batch::builder()));
                 builders.len() - 1

@@ -20,7 +20,6 @@ use crate::error::{AppendError, FetchError, OpenError, ReshardError};
 use crate::fetch::Fetched;
 use crate::heat::Heat;
 use crate::metadata::Metadata;
-use crate::partition::hash_of;
 use crate::queue::Answer;
 use crate::range::HashRange;
 use crate::retention::{self, Now, Swept};
@@ -42,7 +41,8 @@ pub struct Stream {
     /// Counts the changes of the list of shards.
     topology: watch::Sender<u64>,
     pub(crate) deleted: AtomicBool,
-    next: AtomicU32,
+    /// Whose turn is next, of records without a key.
+    pub(crate) next: AtomicU32,
     pub(crate) counts: Arc<StreamCounts>,
     pub(crate) ground: Ground,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Shape {
     /// All that are listed.
     pub(crate) shards: BTreeMap<u32, Arc<Shard>>,
     /// Those that take records, by their first hash.
-    open: Vec<(u128, Arc<Shard>)>,
+    pub(crate) open: Vec<(u128, Arc<Shard>)>,
 }
 
 impl Shape {
@@ -69,7 +69,7 @@ impl Shape {
         self.open.iter().map(|(_, shard)| (shard.range(), shard))
     }
 
-    fn at(&self, hash: u128) -> &Arc<Shard> {
+    pub(crate) fn at(&self, hash: u128) -> &Arc<Shard> {
         let after = self.open.partition_point(|(start, _)| *start <= hash);
         &self.open[after.saturating_sub(1)].1
     }
@@ -355,31 +355,6 @@ impl Stream {
     #[must_use]
     pub fn mode(&self) -> ShardMode {
         self.shape.read().metadata.settings.mode
-    }
-
-    /// The open shard of a key: the one whose range holds the MD5 of it, so that records of one key keep their order.
-    /// Without a key, one shard after the other.
-    #[must_use]
-    pub fn shard_for(&self, key: Option<&[u8]>) -> ShardId {
-        match key {
-            Some(key) => self.shard_for_hash(hash_of(key)),
-            None => {
-                let shape = self.shape.read();
-                let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
-                shape.open[turn % shape.open.len()].1.id
-            }
-        }
-    }
-
-    /// The open shard whose range holds `hash`.
-    #[must_use]
-    pub fn shard_for_hash(&self, hash: u128) -> ShardId {
-        let shape = self.shape.read();
-        let shard = shape.at(hash);
-        if shape.metadata.settings.mode == ShardMode::OnDemand {
-            shard.expect(hash);
-        }
-        shard.id
     }
 
     /// How busy a shard is; of one that does not exist, not at all.

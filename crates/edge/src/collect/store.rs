@@ -106,11 +106,12 @@ fn batches(
             headers.push((Header::FIELDS.as_bytes(), fields.as_bytes()));
         }
     }
-    let turn = stream.shard_for(None);
+    let mapping = stream.mapping();
+    let turn = mapping.shard_for(None);
     let mut builders: Vec<(ShardId, stream::BatchBuilder)> = Vec::new();
     for index in chunk {
         let key = split.keys.get(index).and_then(Option::as_deref);
-        let shard = key.map_or(turn, |key| stream.shard_for(Some(key)));
+        let shard = key.map_or(turn, |key| mapping.shard_for(Some(key)));
         let place = match builders.iter().position(|(known, _)| *known == shard) {
             Some(place) => place,
             None => {
@@ -149,7 +150,7 @@ async fn append_one(stream: &Stream, shard: ShardId, batch: Batch) -> (u64, Opti
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
             Err(closed @ AppendError::ShardClosed { .. }) => match stream.remap(&batch) {
-                Ok(spread) => waiting.extend(spread),
+                Ok(spread) => waiting.extend(spread.into_iter().rev()), // the first of them is the next
                 Err(_) => return (records, Some(closed)),
             },
             Err(error) => return (records, Some(error)),

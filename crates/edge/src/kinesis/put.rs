@@ -274,13 +274,14 @@ async fn store(
     for round in 0..ROUNDS_MAX {
         let mut groups: Vec<Group> = Vec::new();
         let now = desk.clock.now();
+        let mapping = stream.mapping();
         for index in waiting.drain(..) {
             let entry = &entries[index];
             let key = entry.partition_key.as_deref().map(str::as_bytes);
             let shard = match hashes[index] {
-                _ if spread => stream.shard_for(None),
-                Some(hash) => stream.shard_for_hash(hash),
-                None => stream.shard_for(key),
+                _ if spread => mapping.shard_for(None),
+                Some(hash) => mapping.shard_for_hash(hash),
+                None => mapping.shard_for(key),
             };
             let value = entry.data.as_deref().unwrap_or_default();
             if let Some(limits) = desk.limits.as_ref().filter(|_| round == 0)

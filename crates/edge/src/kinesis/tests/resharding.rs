@@ -200,32 +200,35 @@ async fn shards_are_listed_page_by_page_as_they_were_asked_for() {
 async fn records_that_come_while_shards_change_are_stored_once_and_in_the_order_of_their_key() {
     const WRITERS: usize = 3;
     const REQUESTS: usize = 30;
+    /// As many as a request takes: the shards change while they are mapped, too.
+    const RECORDS: usize = 500;
     let house = Arc::new(House::open().await);
     house.create("clicks", 1).await;
-    let write = async |house: Arc<House>, writer: usize| {
+    let (answer, answered) = std::sync::mpsc::channel();
+    let write = async |house: Arc<House>, writer: usize, answer: std::sync::mpsc::Sender<()>| {
         for request in 0..REQUESTS {
             let entry = |n: usize| {
-                let data = base64::prelude::BASE64_STANDARD.encode(format!("{}", request * 4 + n));
+                let data = base64::prelude::BASE64_STANDARD.encode(format!("{}", request * RECORDS + n));
                 json!({ "PartitionKey": format!("{writer}-{}", n % 2), "Data": data })
             };
-            let records: Vec<Value> = (0..4).map(entry).collect();
+            let records: Vec<Value> = (0..RECORDS).map(entry).collect();
             let output = house.get("PutRecords", json!({ "StreamName": "clicks", "Records": records })).await;
             assert_eq!(output["FailedRecordCount"], 0, "{output}");
+            answer.send(()).expect("is heard");
         }
     };
-    let change = async {
-        for round in 0..6u32 {
-            let (target, current) = if round % 2 == 0 { (4, 2) } else { (2, 4) };
-            let count = |target: u32| json!({ "StreamName": "clicks", "TargetShardCount": target, "ScalingType": "UNIFORM_SCALING" });
-            if round == 0 {
-                house.get("UpdateShardCount", count(current)).await;
-            }
-            house.get("UpdateShardCount", count(target)).await;
-        }
-    };
-    let writers = futures::future::join_all((0..WRITERS).map(|writer| write(house.clone(), writer)));
-    tokio::join!(writers, change);
     let stream = house.log.stream("clicks").expect("there");
+    // Once for each request that is answered, while others are on their way.
+    let changed = stream.clone();
+    let change = tokio::task::spawn_blocking(move || {
+        for (_answered, shards) in answered.iter().zip([2, 4, 1].into_iter().cycle()) {
+            changed.reshape(shards).expect("is cut anew");
+        }
+    });
+    let writers = (0..WRITERS).map(|writer| write(house.clone(), writer, answer.clone()));
+    futures::future::join_all(writers).await;
+    drop(answer);
+    change.await.expect("no panic");
     let mut seen: std::collections::BTreeMap<String, Vec<usize>> = std::collections::BTreeMap::new();
     // Parents have lower numbers than their children.
     for info in stream.shard_infos() {
@@ -244,7 +247,7 @@ async fn records_that_come_while_shards_change_are_stored_once_and_in_the_order_
     assert_eq!(seen.len(), 2 * WRITERS);
     for (key, numbers) in seen {
         let parity = usize::from(key.ends_with('1'));
-        let expected: Vec<usize> = (0..REQUESTS * 4).filter(|n| n % 2 == parity).collect();
+        let expected: Vec<usize> = (0..REQUESTS * RECORDS).filter(|n| n % 2 == parity).collect();
         assert_eq!(numbers, expected, "{key}");
     }
 }
