@@ -280,8 +280,9 @@ def table(found: dict) -> str:
         apart = 0.98 * math.sqrt(len(ratios))
         low, high = (ratios[min(len(ratios) - 1, max(0, round(len(ratios) / 2 + it)))] for it in (-apart, apart))
         judged = "no difference can be told" if low <= 1 < high else page.verdict(high <= 1)
-        pairs = f"{statistics.median(ratios):.2f} × in the middle of {len(ratios)} pairs of turns, 95 % interval {low:.2f} to {high:.2f}"
-        return f"{judged} ({pairs}; {own['p99'] / its['p99']:.2f} × over all records, {own['calm_p99'] / its['calm_p99']:.2f} × without pauses)"
+        pairs = f"{judged} ({statistics.median(ratios):.2f} × in the middle of {len(ratios)} pairs, 95 % interval {low:.2f} to {high:.2f})"
+        every, calm = (f"{page.verdict(own[part] <= its[part])} ({own[part] / its[part]:.2f} ×)" for part in ("p99", "calm_p99"))
+        return f"turn by turn {pairs}, over all records {every}, without pauses {calm}"
 
     def put_got(what: str, name: str, values: list) -> list:
         acknowledged = times(values, "acknowledged_ms")[:2]
