@@ -191,20 +191,20 @@ def put_to_get(run, load: Load) -> dict:
     return taken | {"nats": unsynced}
 
 
-def quantile(values: list, q: float) -> float:
+def quantile(ordered: list, q: float) -> float:
     """The smallest value that at least so many are not above."""
-    return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]
+    return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
 
 
 def compared(rounds: dict) -> dict:
     """Of each server the records of all rounds, in ms: all of them, and without the cycles of turns in which the disk stood still for anybody."""
-    ms = {name: [[us / 1000 for us in turn] for turns in taken for turn in turns] for name, taken in rounds.items()}
+    ms = {name: [sorted(us / 1000 for us in turn) for turns in taken for turn in turns] for name, taken in rounds.items()}
     cycles = list(zip(*ms.values(), strict=True))
-    still = [any(max(turn) > PAUSE_MS for turn in cycle) for cycle in cycles]
+    still = [any(turn[-1] > PAUSE_MS for turn in cycle) for cycle in cycles]
 
     def of(turns: list) -> dict:
-        calm = [took for turn, stood in zip(turns, still, strict=True) if not stood for took in turn]
-        every = [took for turn in turns for took in turn]
+        calm = sorted(took for turn, stood in zip(turns, still, strict=True) if not stood for took in turn)
+        every = sorted(took for turn in turns for took in turn)
         named = {name: quantile(every, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))}
         return named | {"calm_p99": quantile(calm or every, 0.99), "p99_of_turns": [quantile(turn, 0.99) for turn in turns]}
 

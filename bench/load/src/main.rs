@@ -16,8 +16,8 @@ mod turns;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -177,30 +177,14 @@ struct Times {
     turns: Turns,
     /// Records due before are not counted.
     warm: Duration,
-    taken: Arc<[std::sync::Mutex<Taken>; 3]>,
+    taken: Arc<[Mutex<Histogram<u64>>; 3]>,
+    /// Likewise got, of each turn by itself, in microseconds.
+    got_of_turns: Arc<Mutex<BTreeMap<u64, Vec<u64>>>>,
 }
 
-/// All that was noted, and of each turn, in microseconds.
-struct Taken {
-    all: Histogram<u64>,
-    turns: BTreeMap<u64, Vec<u64>>,
-}
-
-impl Taken {
-    fn new() -> std::sync::Mutex<Self> {
-        let all = Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit");
-        Self { all, turns: BTreeMap::new() }.into()
-    }
-
-    fn note(&mut self, turn: u64, taken: u64) {
-        self.all.saturating_record(taken);
-        self.turns.entry(turn).or_default().push(taken / 1000);
-    }
-
-    fn report(&self) -> Value {
-        let at = |q: f64| self.all.value_at_quantile(q) as f64 / 1e6;
-        json!({ "count": self.all.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": self.all.max() as f64 / 1e6 })
-    }
+fn report(taken: &Histogram<u64>) -> Value {
+    let at = |q: f64| taken.value_at_quantile(q) as f64 / 1e6;
+    json!({ "count": taken.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": taken.max() as f64 / 1e6 })
 }
 
 impl Times {
@@ -211,7 +195,10 @@ impl Times {
             begun: turns.begin(),
             turns,
             warm: turns.due(WARM_UP.as_secs() * asked.rate, asked.rate),
-            taken: Arc::new([Taken::new(), Taken::new(), Taken::new()]),
+            taken: Arc::new(std::array::from_fn(|_| {
+                Mutex::new(Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit"))
+            })),
+            got_of_turns: Arc::default(),
         }
     }
 
@@ -224,26 +211,33 @@ impl Times {
     }
 
     fn got_at(&self, value: &[u8], at: Instant) {
-        self.note(1, due_of(value), at);
+        let due = due_of(value);
+        if let Some(taken) = self.note(1, due, at) {
+            let mut turns = self.got_of_turns.lock().expect("nobody panics with it");
+            turns.entry(self.turns.turn_of(due)).or_default().push(taken / 1000);
+        }
     }
 
     fn handed_on(&self, due: Duration) {
         self.note(2, due, Instant::now());
     }
 
-    fn note(&self, which: usize, due: Duration, at: Instant) {
-        if due >= self.warm && self.turns.counts(due) {
-            let taken = at.saturating_duration_since(self.begun + due).as_nanos();
-            self.taken[which].lock().expect("nobody panics with it").note(self.turns.turn_of(due), taken as u64);
+    /// The nanoseconds it took, if it counts.
+    fn note(&self, which: usize, due: Duration, at: Instant) -> Option<u64> {
+        if due < self.warm || !self.turns.counts(due) {
+            return None;
         }
+        let taken = at.saturating_duration_since(self.begun + due).as_nanos() as u64;
+        self.taken[which].lock().expect("nobody panics with it").saturating_record(taken);
+        Some(taken)
     }
 
     fn report(&self, asked: &Asked) -> Value {
-        let of = |which: usize| self.taken[which].lock().expect("nobody panics with it").report();
+        let of = |which: usize| report(&self.taken[which].lock().expect("nobody panics with it"));
         let mut report = json!({ "rate": asked.rate, "acknowledged_ms": of(0), "got_ms": of(1), "late_ms": of(2) });
         if asked.turns > 1 {
-            let got = self.taken[1].lock().expect("nobody panics with it");
-            report["got_us_of_turns"] = got.turns.values().cloned().collect();
+            let turns = self.got_of_turns.lock().expect("nobody panics with it");
+            report["got_us_of_turns"] = turns.values().cloned().collect();
         }
         report
     }

@@ -29,7 +29,7 @@ impl Mapping<'_> {
             Some(key) => self.shard_for_hash(hash_of(key)),
             None => {
                 let turn = self.stream.next.fetch_add(1, Ordering::Relaxed) as usize;
-                self.shape.open[turn % self.shape.open.len()].1.id
+                self.shape.in_turn(turn).id
             }
         }
     }

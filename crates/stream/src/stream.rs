@@ -54,7 +54,7 @@ pub(crate) struct Shape {
     /// All that are listed.
     pub(crate) shards: BTreeMap<u32, Arc<Shard>>,
     /// Those that take records, by their first hash.
-    pub(crate) open: Vec<(u128, Arc<Shard>)>,
+    open: Vec<(u128, Arc<Shard>)>,
 }
 
 impl Shape {
@@ -69,6 +69,12 @@ impl Shape {
         self.open.iter().map(|(_, shard)| (shard.range(), shard))
     }
 
+    /// One that takes records, each in its turn.
+    pub(crate) fn in_turn(&self, turn: usize) -> &Arc<Shard> {
+        &self.open[turn % self.open.len()].1
+    }
+
+    /// The one that takes a hash.
     pub(crate) fn at(&self, hash: u128) -> &Arc<Shard> {
         let after = self.open.partition_point(|(start, _)| *start <= hash);
         &self.open[after.saturating_sub(1)].1

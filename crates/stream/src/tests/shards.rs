@@ -335,8 +335,8 @@ async fn a_batch_whose_shard_was_closed_is_spread_anew_with_all_its_records() {
 #[test]
 fn a_mapping_stays_as_it_was_while_shards_change() {
     let dir = tempfile::tempdir().expect("a folder");
-    let log = Log::open(dir.path(), Arc::new(SystemClock)).expect("opens");
-    let stream = log.ensure("clicks", &StreamSettings { shards: 1, ..StreamSettings::default() }).expect("is made");
+    let log = open(dir.path());
+    let stream = log.ensure("clicks", &settings(1)).expect("is made");
     let before = stream.mapping();
     let [lower, upper] = stream.split(ShardId(0), 1 << 127).expect("splits");
     for (key, child) in [(b"a", lower), (b"b", upper)] {
