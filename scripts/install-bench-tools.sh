@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make bench` measures against and with: nginx, wrk, Redis and NATS (Debian), Chromium, DuckDB, chDB and Polars (PyPI),
+# Installs what `make bench` measures against and with: nginx, wrk and Redis (Debian), NATS (Debian 13), Chromium, DuckDB, chDB and Polars (PyPI),
 # kinesalite (npm), and compiles the load program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,12 +8,12 @@ packages=()
 command -v wrk > /dev/null || packages+=(wrk)
 [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
 command -v redis-server > /dev/null || packages+=(redis-server)
-command -v nats-server > /dev/null || packages+=(nats-server)
 if [ ${#packages[@]} -gt 0 ]; then
     echo "== installing ${packages[*]} with apt (once)"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
 fi
+scripts/install-nats.sh
 scripts/install-test-tools.sh
 scripts/install-python.sh bench/requirements.txt
 scripts/install-npm.sh bench/kinesalite

@@ -163,7 +163,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
         }
         connection.request("PutRecord", &body(&record))
     });
-    let times = Times::new(asked);
+    let times = Times::new(asked)?;
     let (send, mut due) = mpsc::unbounded_channel::<Due>();
     let (pool, taken) = (Arc::new(Pool::of(&asked.address)), times.clone());
     let sending = tokio::spawn(async move {

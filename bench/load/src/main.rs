@@ -11,8 +11,8 @@ mod http;
 mod kinesis;
 mod nats;
 mod redis;
+mod schedule;
 mod signature;
-mod turns;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use crate::turns::Turns;
+use crate::schedule::Schedule;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Target {
@@ -72,15 +72,15 @@ struct Asked {
     /// Connections that are opened, used once and left idle meanwhile.
     #[arg(long, default_value_t = 0)]
     idle: usize,
-    /// Milliseconds of a turn, if several of these programs take turns: each sends only in its own.
-    #[arg(long, default_value_t = 0)]
-    turn_ms: u64,
-    /// How many take turns.
+    /// How many of these programs load servers side by side, each sending between the records of the others.
     #[arg(long, default_value_t = 1)]
-    turns: u32,
-    /// Whose turn is this one's, from 0.
+    beside: u32,
+    /// The place of this one among them, from 0.
     #[arg(long, default_value_t = 0)]
-    turn: u32,
+    place: u32,
+    /// When the open loop begins, for all of them alike, in milliseconds since 1970. Without: as soon as it can.
+    #[arg(long)]
+    begin: Option<u64>,
     /// The name of the stream.
     #[arg(long, default_value = "bench")]
     stream: String,
@@ -88,12 +88,7 @@ struct Asked {
 
 fn main() -> Result<()> {
     let asked = Asked::parse();
-    ensure!(
-        asked.turn < asked.turns,
-        "expected --turn from 0 to {}, got {}",
-        asked.turns.saturating_sub(1),
-        asked.turn
-    );
+    ensure!(asked.place < asked.beside, "expected --place below {}, got {}", asked.beside, asked.place);
     // For latency one thread: with two, each wakes the other to see whether there is more to do, on cores that the server needs.
     let mut runtime = match asked.mode {
         Mode::Latency => Builder::new_current_thread(),
@@ -174,12 +169,10 @@ fn rate(asked: &Asked, records: u64, taken: Duration) -> Value {
 #[derive(Clone)]
 struct Times {
     begun: Instant,
-    turns: Turns,
-    /// Records due before are not counted.
-    warm: Duration,
+    schedule: Schedule,
     taken: Arc<[Mutex<Histogram<u64>>; 3]>,
-    /// Likewise got, of each turn by itself, in microseconds.
-    got_of_turns: Arc<Mutex<BTreeMap<u64, Vec<u64>>>>,
+    /// Likewise got, of each slice of the schedule by itself, in microseconds.
+    got_of_slices: Arc<Mutex<BTreeMap<u64, Vec<u64>>>>,
 }
 
 fn report(taken: &Histogram<u64>) -> Value {
@@ -188,18 +181,15 @@ fn report(taken: &Histogram<u64>) -> Value {
 }
 
 impl Times {
-    /// The loop begins in a moment, when everybody is ready.
-    fn new(asked: &Asked) -> Self {
-        let turns = Turns::of(asked);
-        Self {
-            begun: turns.begin(),
-            turns,
-            warm: turns.due(WARM_UP.as_secs() * asked.rate, asked.rate),
+    fn new(asked: &Asked) -> Result<Self> {
+        Ok(Self {
+            begun: schedule::begin(asked)?,
+            schedule: Schedule::of(asked),
             taken: Arc::new(std::array::from_fn(|_| {
                 Mutex::new(Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit"))
             })),
-            got_of_turns: Arc::default(),
-        }
+            got_of_slices: Arc::default(),
+        })
     }
 
     fn acknowledged(&self, due: Duration) {
@@ -213,8 +203,8 @@ impl Times {
     fn got_at(&self, value: &[u8], at: Instant) {
         let due = due_of(value);
         if let Some(taken) = self.note(1, due, at) {
-            let mut turns = self.got_of_turns.lock().expect("nobody panics with it");
-            turns.entry(self.turns.turn_of(due)).or_default().push(taken / 1000);
+            let mut slices = self.got_of_slices.lock().expect("nobody panics with it");
+            slices.entry(self.schedule.slice_of(due)).or_default().push(taken / 1000);
         }
     }
 
@@ -224,7 +214,7 @@ impl Times {
 
     /// The nanoseconds it took, if it counts.
     fn note(&self, which: usize, due: Duration, at: Instant) -> Option<u64> {
-        if due < self.warm || !self.turns.counts(due) {
+        if due < WARM_UP {
             return None;
         }
         let taken = at.saturating_duration_since(self.begun + due).as_nanos() as u64;
@@ -235,9 +225,9 @@ impl Times {
     fn report(&self, asked: &Asked) -> Value {
         let of = |which: usize| report(&self.taken[which].lock().expect("nobody panics with it"));
         let mut report = json!({ "rate": asked.rate, "acknowledged_ms": of(0), "got_ms": of(1), "late_ms": of(2) });
-        if asked.turns > 1 {
-            let turns = self.got_of_turns.lock().expect("nobody panics with it");
-            report["got_us_of_turns"] = turns.values().cloned().collect();
+        if asked.beside > 1 {
+            let slices = self.got_of_slices.lock().expect("nobody panics with it");
+            report["got_us_of_slices"] = slices.values().cloned().collect();
         }
         report
     }
@@ -253,9 +243,8 @@ type Due = (Duration, Vec<u8>);
 
 /// All that an open loop sends, made before it begins: what a request costs this program is no part of what the server takes.
 fn prepared(asked: &Asked, message: impl Fn(Duration) -> Vec<u8>) -> Vec<Due> {
-    let turns = Turns::of(asked);
-    let due = |number| turns.due(number, asked.rate);
-    (0..records_of(asked)).map(due).map(|due| (due, message(due))).collect()
+    let schedule = Schedule::of(asked);
+    (0..records_of(asked)).map(|number| schedule.due(number)).map(|due| (due, message(due))).collect()
 }
 
 /// Sends each message when it is due, from a thread of its own: timers of the runtime round to a millisecond.

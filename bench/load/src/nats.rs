@@ -207,7 +207,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
     fresh(asked).await?;
     let filler = payload(asked.size, 3);
     let messages = prepared(asked, |due| message(&asked.stream, "_INBOX.l", &stamped(&filler, due)));
-    let times = Times::new(asked);
+    let times = Times::new(asked)?;
     let count = records_of(asked);
     let (reads, got) = (asked.clone(), times.clone());
     let reader = tokio::spawn(async move { follow(&reads, count, |value| got.got(value)).await });

@@ -109,7 +109,7 @@ async fn latency(asked: &Asked) -> Result<Value> {
     forget(asked).await?;
     let filler = payload(asked.size, 3);
     let messages = prepared(asked, |due| add(&asked.stream, &stamped(&filler, due)));
-    let times = Times::new(asked);
+    let times = Times::new(asked)?;
     let count = records_of(asked);
     let reader = tokio::spawn(follow(asked.clone(), times.clone(), count));
     let (mut incoming, out) = connect(&asked.address).await?;
