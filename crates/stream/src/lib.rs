@@ -70,7 +70,7 @@ pub use fault::Faults;
 pub use fetch::Fetched;
 pub use heat::Heat;
 pub use log::Log;
-pub use mapping::Mapping;
+pub use mapping::{ByShard, Mapping};
 pub use range::HashRange;
 pub use retention::Swept;
 pub use scale::Scaled;

@@ -45,6 +45,30 @@ impl Mapping<'_> {
     }
 }
 
+/// What goes to each shard, in the order in which the shards first got something.
+#[derive(Debug, Default)]
+pub struct ByShard<T>(Vec<(ShardId, T)>);
+
+impl<T: Default> ByShard<T> {
+    /// What goes to this one: nothing yet, the first time.
+    pub fn of(&mut self, shard: ShardId) -> &mut T {
+        let place = self.0.iter().position(|(known, _)| *known == shard).unwrap_or_else(|| {
+            self.0.push((shard, T::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[place].1
+    }
+}
+
+impl<T> IntoIterator for ByShard<T> {
+    type Item = (ShardId, T);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl Stream {
     /// Which shard takes which key now.
     #[must_use]

@@ -4,6 +4,7 @@ use base::ShardId;
 
 use crate::batch::{Batch, BatchBuilder, HEADER_BYTES, Header, RecordRef, Records, inflate};
 use crate::error::BatchError;
+use crate::mapping::ByShard;
 use crate::stream::Stream;
 
 impl Stream {
@@ -26,21 +27,17 @@ impl Stream {
         let inflated = inflate(header.codec(), &bytes[HEADER_BYTES..]).map_err(BatchError::Malformed)?;
         let mapping = self.mapping();
         let turn = mapping.shard_for(None);
-        let mut builders: Vec<(ShardId, BatchBuilder)> = Vec::new();
+        let mut builders = ByShard::<BatchBuilder>::default();
         let mut full = Vec::new();
         for record in Records::new(&header, inflated.as_deref().unwrap_or(&bytes[HEADER_BYTES..])) {
             let record = record.map_err(BatchError::Malformed)?;
             let shard = record.key.map_or(turn, |key| mapping.shard_for(Some(key)));
-            let place = builders.iter().position(|(known, _)| *known == shard).unwrap_or_else(|| {
-                builders.push((shard, Batch::builder()));
-                builders.len() - 1
-            });
             let headers: Vec<(&[u8], &[u8])> = record.headers().collect();
             let (timestamp, key, value) = (record.timestamp, record.key, record.value);
             let record = RecordRef { timestamp, key, value, headers: &headers };
-            let builder = &mut builders[place].1;
+            let builder = builders.of(shard);
             if let Err(BatchError::Full { .. }) = builder.push(record) {
-                full.push((shard, std::mem::replace(builder, Batch::builder()).finish())); // it was compressed
+                full.push((shard, std::mem::take(builder).finish())); // it was compressed
                 builder.push(record)?;
             }
         }

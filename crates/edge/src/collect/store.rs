@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::{ErrorKind, Header, Millis, ShardId};
 use futures::future::join_all;
-use stream::{AppendError, Batch, BatchError, RecordRef, Stream};
+use stream::{AppendError, Batch, BatchBuilder, BatchError, ByShard, RecordRef, Stream};
 
 use super::split::{Shape, Split};
 
@@ -108,19 +108,12 @@ fn batches(
     }
     let mapping = stream.mapping();
     let turn = mapping.shard_for(None);
-    let mut builders: Vec<(ShardId, stream::BatchBuilder)> = Vec::new();
+    let mut builders = ByShard::<BatchBuilder>::default();
     for index in chunk {
         let key = split.keys.get(index).and_then(Option::as_deref);
         let shard = key.map_or(turn, |key| mapping.shard_for(Some(key)));
-        let place = match builders.iter().position(|(known, _)| *known == shard) {
-            Some(place) => place,
-            None => {
-                builders.push((shard, Batch::builder()));
-                builders.len() - 1
-            }
-        };
         let record = RecordRef { timestamp: now, key, value: split.pieces[index].of(body), headers: &headers };
-        builders[place].1.push(record)?;
+        builders.of(shard).push(record)?;
     }
     Ok(builders.into_iter().map(|(shard, builder)| (shard, builder.finish())).collect())
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CollectCounts, CollectLimits, Collector};
 use crate::serve::{ServeLimits, listen, serve};
+use crate::tests::reshaping::each_once_and_in_order;
 use crate::tests::{Answer, Client, House};
 use crate::{Token, TokenSource};
 
@@ -197,6 +198,22 @@ async fn records_of_one_key_share_a_shard() {
         }
     }
     assert_eq!(shards.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_come_while_shards_change_are_stored_once_and_in_the_order_of_their_key() {
+    let door = door(CollectLimits::default());
+    let post = async |records: Vec<(String, usize)>| {
+        let line = |(key, number): (String, usize)| format!("{{\"user\":\"{key}\",\"n\":{number}}}\n");
+        let count = records.len();
+        let body: String = records.into_iter().map(line).collect();
+        let answer = door.post("/collect/clicks?key=user", &[NDJSON], body).await;
+        assert_eq!(json(&answer)["accepted"], count, "{}", answer.text());
+    };
+    let number =
+        |value: &[u8]| serde_json::from_slice::<Value>(value).expect("JSON")["n"].as_u64().expect("a number") as usize;
+    let stream = door.house.log.stream("clicks").expect("a stream");
+    each_once_and_in_order(&stream, 5_000, post, number).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{ErrorKind, ShardId};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use stream::{AppendError, Batch, BatchBuilder, RecordRef, Stream};
+use stream::{AppendError, BatchBuilder, ByShard, RecordRef, Stream};
 use tokio::time::Instant;
 
 use super::constraint::{Constraints, Pattern};
@@ -255,8 +255,8 @@ pub(crate) async fn put_record(desk: &Desk, input: PutRecordInput) -> Result<Put
 }
 
 /// The records that go to one shard, in the order of the request.
+#[derive(Default)]
 struct Group {
-    shard: ShardId,
     batch: BatchBuilder,
     records: Vec<usize>,
 }
@@ -272,7 +272,7 @@ async fn store(
     let mut outcomes = vec![Outcome::Waiting; entries.len()];
     let mut waiting: Vec<usize> = (0..entries.len()).collect();
     for round in 0..ROUNDS_MAX {
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups = ByShard::<Group>::default();
         let now = desk.clock.now();
         let mapping = stream.mapping();
         for index in waiting.drain(..) {
@@ -290,14 +290,10 @@ async fn store(
                 outcomes[index] = Outcome::Throttled { shard };
                 continue;
             }
-            let place = groups.iter().position(|group| group.shard == shard).unwrap_or_else(|| {
-                groups.push(Group { shard, batch: Batch::builder(), records: Vec::new() });
-                groups.len() - 1
-            });
             let header = entry.explicit_hash_key.as_deref().map(str::as_bytes);
             let header = header.map(|text| [(EXPLICIT_HASH_KEY_HEADER.as_bytes(), text)]);
             let headers = header.as_ref().map_or(&[][..], |header| &header[..]);
-            let group = &mut groups[place];
+            let group = groups.of(shard);
             match group.batch.push(RecordRef { timestamp: now, key, value, headers }) {
                 Ok(()) => group.records.push(index),
                 Err(error) => {
@@ -307,7 +303,7 @@ async fn store(
                 }
             }
         }
-        let appends = groups.into_iter().map(|group| append(stream, group));
+        let appends = groups.into_iter().map(|(shard, group)| append(stream, shard, group));
         for (shard, records, appended) in join_all(appends).await {
             match appended {
                 Ok((first, arrived)) => {
@@ -333,9 +329,9 @@ async fn store(
 
 type Appended = (ShardId, Vec<usize>, Result<(base::Offset, base::Millis), AppendError>);
 
-async fn append(stream: &Stream, group: Group) -> Appended {
-    let appended = stream.append_timed(group.shard, group.batch.finish()).await;
-    (group.shard, group.records, appended.map(|(offsets, arrived)| (offsets.start, arrived)))
+async fn append(stream: &Stream, shard: ShardId, group: Group) -> Appended {
+    let appended = stream.append_timed(shard, group.batch.finish()).await;
+    (shard, group.records, appended.map(|(offsets, arrived)| (offsets.start, arrived)))
 }
 
 fn refuse(

@@ -2,6 +2,7 @@
 
 mod log;
 mod origin;
+pub(crate) mod reshaping;
 mod site;
 
 use std::collections::BTreeMap;

@@ -158,11 +158,9 @@ impl BatchBuilder {
     }
 }
 
-impl Batch {
-    /// Starts a batch.
-    #[must_use]
-    pub fn builder() -> BatchBuilder {
-        BatchBuilder {
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self {
             bytes: vec![0; HEADER_BYTES],
             count: 0,
             first_timestamp: 0,
@@ -171,6 +169,14 @@ impl Batch {
             compression: Compression::None,
             stamp: None,
         }
+    }
+}
+
+impl Batch {
+    /// Starts a batch.
+    #[must_use]
+    pub fn builder() -> BatchBuilder {
+        BatchBuilder::default()
     }
 
     /// Takes a batch that somebody else encoded, after checking every byte of it: the door for producers that speak

@@ -198,56 +198,16 @@ async fn shards_are_listed_page_by_page_as_they_were_asked_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_come_while_shards_change_are_stored_once_and_in_the_order_of_their_key() {
-    const WRITERS: usize = 3;
-    const REQUESTS: usize = 30;
-    /// As many as a request takes: the shards change while they are mapped, too.
-    const RECORDS: usize = 500;
-    let house = Arc::new(House::open().await);
+    let house = House::open().await;
     house.create("clicks", 1).await;
-    let (answer, answered) = std::sync::mpsc::channel();
-    let write = async |house: Arc<House>, writer: usize, answer: std::sync::mpsc::Sender<()>| {
-        for request in 0..REQUESTS {
-            let entry = |n: usize| {
-                let data = base64::prelude::BASE64_STANDARD.encode(format!("{}", request * RECORDS + n));
-                json!({ "PartitionKey": format!("{writer}-{}", n % 2), "Data": data })
-            };
-            let records: Vec<Value> = (0..RECORDS).map(entry).collect();
-            let output = house.get("PutRecords", json!({ "StreamName": "clicks", "Records": records })).await;
-            assert_eq!(output["FailedRecordCount"], 0, "{output}");
-            answer.send(()).expect("is heard");
-        }
+    let put = async |records: Vec<(String, usize)>| {
+        let entry = |(key, number): (String, usize)| json!({ "PartitionKey": key, "Data": base64::prelude::BASE64_STANDARD.encode(number.to_string()) });
+        let records: Vec<Value> = records.into_iter().map(entry).collect();
+        let output = house.get("PutRecords", json!({ "StreamName": "clicks", "Records": records })).await;
+        assert_eq!(output["FailedRecordCount"], 0, "{output}");
     };
+    let number = |value: &[u8]| std::str::from_utf8(value).expect("text").parse().expect("a number");
     let stream = house.log.stream("clicks").expect("there");
-    // Once for each request that is answered, while others are on their way.
-    let changed = stream.clone();
-    let change = tokio::task::spawn_blocking(move || {
-        for (_answered, shards) in answered.iter().zip([2, 4, 1].into_iter().cycle()) {
-            changed.reshape(shards).expect("is cut anew");
-        }
-    });
-    let writers = (0..WRITERS).map(|writer| write(house.clone(), writer, answer.clone()));
-    futures::future::join_all(writers).await;
-    drop(answer);
-    change.await.expect("no panic");
-    let mut seen: std::collections::BTreeMap<String, Vec<usize>> = std::collections::BTreeMap::new();
-    // Parents have lower numbers than their children.
-    for info in stream.shard_infos() {
-        let mut next = base::Offset::ZERO;
-        while next < stream.bounds(info.id).end {
-            let fetched = stream.fetch(info.id, next, 1 << 20).expect("readable");
-            for record in fetched.records() {
-                let record = record.expect("whole");
-                let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("text");
-                let number = String::from_utf8(record.value.to_vec()).expect("text").parse().expect("a number");
-                seen.entry(key).or_default().push(number);
-            }
-            next = fetched.next();
-        }
-    }
-    assert_eq!(seen.len(), 2 * WRITERS);
-    for (key, numbers) in seen {
-        let parity = usize::from(key.ends_with('1'));
-        let expected: Vec<usize> = (0..REQUESTS * RECORDS).filter(|n| n % 2 == parity).collect();
-        assert_eq!(numbers, expected, "{key}");
-    }
+    crate::tests::reshaping::each_once_and_in_order(&stream, 500, put, number).await;
+    house.close().await;
 }
