@@ -1,7 +1,7 @@
 """The stream beside what teams would pick instead: Redis Streams, NATS JetStream, and for the Kinesis door kinesalite.
 
-All of them run by turns in the same minutes on the same disk, with the same load program (bench/load; the log in this process is
-measured by `riverrun bench stream`). Every latency counts from when its record was due."""
+Publishing and reading are measured by turns in the same minutes on the same disk, put → get side by side (put_to_get), with the same
+load program (bench/load; the log in this process is measured by `riverrun bench stream`)."""
 
 import json
 import os
