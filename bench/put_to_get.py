@@ -64,7 +64,7 @@ def quantile(ordered: list, q: float) -> float:
     return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
 
 
-def middle(ordered: list) -> tuple:
+def median_within(ordered: list) -> tuple:
     """The median and between which values it lies in 95 of 100 runs: by their order, whatever their distribution."""
     apart = 0.98 * math.sqrt(len(ordered))
     low, high = (ordered[min(len(ordered) - 1, max(0, round(len(ordered) / 2 + it)))] for it in (-apart, apart))
@@ -96,7 +96,7 @@ def compared(rounds: list) -> dict:
         "calm_p99": [quantile(sorted(flat([one[side] for one in calm])), 0.99) for side in ("door", "peer")],
         "p99_times": p99s(every),
         "p99_times_of_rounds": [p99s(one) for one in each_round],
-        "p99_times_of_slices": middle(sorted(p99s(one) for one in slices)),
+        "p99_times_of_slices": median_within(sorted(p99s(one) for one in slices)),
     }
 
 
@@ -131,13 +131,12 @@ def table(rounds: list, pairs: dict, native: list, sync_ms: float) -> str:
     ]
     text = page.rows([f"put → get at {RATE:,} records/s, ms", "p50", "p99", "without pauses", "p99.9", "acknowledged p50", "p99", "target"], body)
     late = [taken[name][side]["late_ms"] for taken in rounds for name in pairs for side in ("door", "peer")]
-    records = next(iter(pairs.values()))["records"]
-    paused = ", ".join(str(found["paused"]) for found in pairs.values())
-    slices = next(iter(pairs.values()))["slices"]
+    one = next(iter(pairs.values()))
+    paused = ", ".join(str(pairs[name_of(*names)]["paused"]) for names in PAIRS)
     priority = "with real-time priority, as clients on another machine would not wait for cores that a server uses" if on_time() else "**without** real-time priority, which was not allowed"
     return text + (
-        f"\n\nThe door is PutRecord → SubscribeToShard, Redis XADD → XREAD, NATS a push consumer. A row with two names: both servers side by side, {records:,} records each in {len(rounds)} rounds,"
+        f"\n\nThe door is PutRecord → SubscribeToShard, Redis XADD → XREAD, NATS a push consumer. A row with two names: both servers side by side, {one['records']:,} records each in {len(rounds)} rounds,"
         " each server's between those of the other; all rounds together, but acknowledged the median of the rounds."
-        f" Without pauses: without the half seconds in which a record of either took more than {PAUSE_MS} ms, because the disk stood still: {paused} of {slices}, row by row. The load program runs {priority}. How late it was, which is part of all of them:"
+        f" Without pauses: without the half seconds in which a record of either took more than {PAUSE_MS} ms, because the disk stood still: {paused} of {one['slices']}, row by row. The load program runs {priority}. How late it was, which is part of all of them:"
         f" p99 {statistics.median(it['p99'] for it in late):.2f} ms, p99.9 {statistics.median(it['p999'] for it in late):.2f} ms."
     )

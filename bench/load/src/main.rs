@@ -28,8 +28,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use crate::schedule::Schedule;
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Target {
     Redis,
@@ -169,7 +167,6 @@ fn rate(asked: &Asked, records: u64, taken: Duration) -> Value {
 #[derive(Clone)]
 struct Times {
     begun: Instant,
-    schedule: Schedule,
     taken: Arc<[Mutex<Histogram<u64>>; 3]>,
     /// Likewise got, of each slice of the schedule by itself, in microseconds.
     got_of_slices: Arc<Mutex<BTreeMap<u64, Vec<u64>>>>,
@@ -184,7 +181,6 @@ impl Times {
     fn new(asked: &Asked) -> Result<Self> {
         Ok(Self {
             begun: schedule::begin(asked)?,
-            schedule: Schedule::of(asked),
             taken: Arc::new(std::array::from_fn(|_| {
                 Mutex::new(Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds fit"))
             })),
@@ -204,7 +200,7 @@ impl Times {
         let due = due_of(value);
         if let Some(taken) = self.note(1, due, at) {
             let mut slices = self.got_of_slices.lock().expect("nobody panics with it");
-            slices.entry(self.schedule.slice_of(due)).or_default().push(taken / 1000);
+            slices.entry(schedule::slice_of(due)).or_default().push(taken / 1000);
         }
     }
 
@@ -243,8 +239,7 @@ type Due = (Duration, Vec<u8>);
 
 /// All that an open loop sends, made before it begins: what a request costs this program is no part of what the server takes.
 fn prepared(asked: &Asked, message: impl Fn(Duration) -> Vec<u8>) -> Vec<Due> {
-    let schedule = Schedule::of(asked);
-    (0..records_of(asked)).map(|number| schedule.due(number)).map(|due| (due, message(due))).collect()
+    (0..records_of(asked)).map(|number| schedule::due(asked, number)).map(|due| (due, message(due))).collect()
 }
 
 /// Sends each message when it is due, from a thread of its own: timers of the runtime round to a millisecond.

@@ -10,29 +10,16 @@ use crate::Asked;
 /// something else on this machine, which ticks in milliseconds too, happens to disturb. Records are compared by as much.
 const SLICE: Duration = Duration::from_millis(500);
 
-#[derive(Clone, Copy)]
-pub(crate) struct Schedule {
-    rate: u64,
-    beside: u32,
-    place: u32,
+/// When a record is due, counted from the beginning of the loop.
+pub(crate) fn due(asked: &Asked, number: u64) -> Duration {
+    let evenly = Duration::from_nanos(number * 1_000_000_000 / asked.rate);
+    let period = Duration::from_nanos(1_000_000_000 / asked.rate);
+    let place = (u64::from(asked.place) + slice_of(evenly)) % u64::from(asked.beside);
+    evenly + period * place as u32 / asked.beside
 }
 
-impl Schedule {
-    pub(crate) fn of(asked: &Asked) -> Self {
-        Self { rate: asked.rate, beside: asked.beside, place: asked.place }
-    }
-
-    /// When a record is due, counted from the beginning of the loop.
-    pub(crate) fn due(&self, number: u64) -> Duration {
-        let evenly = Duration::from_nanos(number * 1_000_000_000 / self.rate);
-        let period = Duration::from_nanos(1_000_000_000 / self.rate);
-        let place = (u64::from(self.place) + self.slice_of(evenly)) % u64::from(self.beside);
-        evenly + period * place as u32 / self.beside
-    }
-
-    pub(crate) fn slice_of(&self, due: Duration) -> u64 {
-        (due.as_nanos() / SLICE.as_nanos()) as u64
-    }
+pub(crate) fn slice_of(due: Duration) -> u64 {
+    (due.as_nanos() / SLICE.as_nanos()) as u64
 }
 
 /// The beginning of the loop: soon, or the moment on which those side by side agreed, for which everybody must be ready.

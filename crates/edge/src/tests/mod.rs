@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::{Offset, ShardId, SystemClock};
-use stream::{Log, StreamSettings};
+use base::{ShardId, SystemClock};
+use stream::{Log, RecordView, Stream, StreamSettings};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -65,30 +65,32 @@ impl House {
 
     /// All records of a stream: headers and payload.
     pub(crate) fn records(&self, stream: &str) -> Vec<(BTreeMap<String, String>, Vec<u8>)> {
-        let stream = self.log.stream(stream).expect("a stream");
         let mut all = Vec::new();
-        for shard in (0..stream.shards()).map(ShardId) {
-            let mut next = Offset::ZERO;
-            loop {
-                let fetched = stream.fetch(shard, next, 1 << 20).expect("can be read");
-                for record in fetched.records() {
-                    let record = record.expect("is whole");
-                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                    let headers = record.headers().map(|(name, value)| (text(name), text(value))).collect();
-                    all.push((headers, record.value.to_vec()));
-                }
-                if fetched.is_empty() {
-                    break;
-                }
-                next = fetched.next();
-            }
-        }
+        each_record(&self.log.stream(stream).expect("a stream"), |_, record| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let headers = record.headers().map(|(name, value)| (text(name), text(value))).collect();
+            all.push((headers, record.value.to_vec()));
+        });
         all
     }
 
     /// All lines of the request log, as name and decoded value.
     pub(crate) fn lines(&self) -> Vec<BTreeMap<String, String>> {
         self.records("clicks").into_iter().map(|(headers, line)| parsed(&headers["fields"], &line)).collect()
+    }
+}
+
+/// Tells every record of a stream and its shard, parents before their children: they have lower numbers.
+pub(crate) fn each_record(stream: &Stream, mut tell: impl FnMut(ShardId, RecordView<'_>)) {
+    for info in stream.shard_infos() {
+        let mut next = stream.bounds(info.id).start;
+        while next < stream.bounds(info.id).end {
+            let fetched = stream.fetch(info.id, next, 1 << 20).expect("can be read");
+            for record in fetched.records() {
+                tell(info.id, record.expect("is whole"));
+            }
+            next = fetched.next();
+        }
     }
 }
 

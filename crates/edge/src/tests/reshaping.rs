@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
-use base::Offset;
 use futures::future::join_all;
 use stream::Stream;
+
+use super::each_record;
 
 const WRITERS: usize = 3;
 const REQUESTS: usize = 30;
@@ -41,19 +42,10 @@ pub(crate) async fn each_once_and_in_order<Answered: Future<Output = ()>>(
     drop(answer);
     change.await.expect("no panic");
     let mut seen: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    // Parents have lower numbers than their children.
-    for info in stream.shard_infos() {
-        let mut next = Offset::ZERO;
-        while next < stream.bounds(info.id).end {
-            let fetched = stream.fetch(info.id, next, 1 << 20).expect("readable");
-            for record in fetched.records() {
-                let record = record.expect("whole");
-                let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("text");
-                seen.entry(key).or_default().push(number(record.value));
-            }
-            next = fetched.next();
-        }
-    }
+    each_record(stream, |_, record| {
+        let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("text");
+        seen.entry(key).or_default().push(number(record.value));
+    });
     assert_eq!(seen.len(), 2 * WRITERS);
     for (key, numbers) in seen {
         let parity = usize::from(key.ends_with('1'));

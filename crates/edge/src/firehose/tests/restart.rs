@@ -13,6 +13,7 @@ use stream::{Batch, Faults, RecordRef, ShardStatus};
 use tempfile::TempDir;
 
 use super::*;
+use crate::tests::each_record;
 
 /// A process: its log and its door. With `committers` 0, what is appended waits for [`Log::step`].
 struct Life {
@@ -67,20 +68,11 @@ impl Life {
 
     /// All records: their shard, and whether they carry a mark.
     fn records(&self) -> Vec<(ShardId, bool, String)> {
-        let stream = self.stream();
         let mut all = Vec::new();
-        for info in stream.shard_infos() {
-            let mut next = stream.bounds(info.id).start;
-            while next < stream.bounds(info.id).end {
-                let fetched = stream.fetch(info.id, next, 1 << 20).expect("can be read");
-                for record in fetched.records() {
-                    let record = record.expect("is whole");
-                    let marked = record.header(Header::DELIVERY).is_some();
-                    all.push((info.id, marked, String::from_utf8_lossy(record.value).into_owned()));
-                }
-                next = fetched.next();
-            }
-        }
+        each_record(&self.stream(), |shard, record| {
+            let marked = record.header(Header::DELIVERY).is_some();
+            all.push((shard, marked, String::from_utf8_lossy(record.value).into_owned()));
+        });
         all
     }
 
