@@ -3,7 +3,7 @@
 use base::{Counter, Gauge, Histogram, Measured, Sample};
 
 /// Every query that came in ends in exactly one of `answered`, `failed`, `refused`, `timed_out`, `cancelled`, or is
-/// still `queued` or `running`.
+/// still `queued` or `running`. Read in the order in which [`Measured::measure`] gives them, none is missing.
 #[derive(Debug, Default)]
 pub struct QueryCounts {
     /// Queries that came in.
@@ -28,7 +28,7 @@ pub struct QueryCounts {
     pub rows: Counter,
     /// Bytes written to disk because memory was short.
     pub spilled_bytes: Counter,
-    /// From arrival to the last row.
+    /// From arrival to the last row, of those not refused.
     pub duration: Histogram,
     /// From arrival to a plan that can run, waiting excluded.
     pub planning: Histogram,
@@ -36,8 +36,11 @@ pub struct QueryCounts {
 
 impl Measured for QueryCounts {
     fn measure(&self, samples: &mut Vec<Sample>) {
+        // A query goes from the first to the last of these, and into the next before it leaves the one it is in.
+        samples.push(Sample::new("riverrun_query_received_total", &[], self.received.get()));
+        let gauges = [("riverrun_query_queued", &self.queued), ("riverrun_query_running", &self.running)];
+        samples.extend(gauges.map(|(name, gauge)| Sample::new(name, &[], u64::try_from(gauge.get()).unwrap_or(0))));
         let counters = [
-            ("riverrun_query_received_total", &self.received),
             ("riverrun_query_answered_total", &self.answered),
             ("riverrun_query_failed_total", &self.failed),
             ("riverrun_query_refused_total", &self.refused),
@@ -48,8 +51,6 @@ impl Measured for QueryCounts {
             ("riverrun_query_spilled_bytes_total", &self.spilled_bytes),
         ];
         samples.extend(counters.map(|(name, counter)| Sample::new(name, &[], counter.get())));
-        let gauges = [("riverrun_query_running", &self.running), ("riverrun_query_queued", &self.queued)];
-        samples.extend(gauges.map(|(name, gauge)| Sample::new(name, &[], u64::try_from(gauge.get()).unwrap_or(0))));
         duration(samples, "riverrun_query_duration_us", &self.duration);
         duration(samples, "riverrun_query_planning_us", &self.planning);
         samples.push(Sample::new("riverrun_query_duration_us_count", &[], self.duration.count()));

@@ -1,6 +1,7 @@
 //! The engine: takes SQL in, waits for a turn, plans, runs, and watches the limits.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,10 +20,10 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lake::Lake;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::answer::{Answer, Outcome, Part};
 use crate::catalog::{CATALOG, Catalog, ListedTable, PUBLIC, Virtual, as_lake};
@@ -31,6 +32,7 @@ use crate::error::QueryError;
 use crate::grouping::FormGroups;
 use crate::settings::QuerySettings;
 use crate::table::LakeTable;
+use crate::turns::{Turn, Turns};
 use crate::{diagnose, functions, statement};
 
 /// Batches that wait between the working side and the one that takes the answer. A slow taker stops the work here.
@@ -65,7 +67,7 @@ struct Inner {
     url: ObjectStoreUrl,
     settings: QuerySettings,
     counts: Arc<QueryCounts>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl fmt::Debug for Engine {
@@ -97,15 +99,9 @@ impl Engine {
         let catalog = Arc::new(Catalog::new());
         let url = ObjectStoreUrl::parse(lake.url()).map_err(|error| diagnose::engine(&error, "", &[]))?;
         let context = context(&settings, &catalog, &url, &lake)?;
-        let inner = Inner {
-            context,
-            catalog,
-            lake,
-            url,
-            counts: Arc::default(),
-            turns: Arc::new(Semaphore::new(settings.concurrency)),
-            settings,
-        };
+        let counts = Arc::<QueryCounts>::default();
+        let turns = Turns::new(&settings, Arc::clone(&counts));
+        let inner = Inner { context, catalog, lake, url, settings, counts, turns };
         Ok(Arc::new(Self { inner: Arc::new(inner), runtime: Some(runtime) }))
     }
 
@@ -230,25 +226,8 @@ struct Job {
 enum Ended {
     Answered(Outcome),
     Failed(QueryError),
-    Refused(QueryError),
     TimedOut,
     Cancelled,
-}
-
-/// A query that runs or waits; ends the count when it is dropped.
-struct Counted<'a>(&'a base::Gauge);
-
-impl<'a> Counted<'a> {
-    fn new(gauge: &'a base::Gauge) -> Self {
-        gauge.add(1);
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.add(-1);
-    }
 }
 
 impl Job {
@@ -267,13 +246,17 @@ impl Job {
     }
 
     async fn run(self) {
-        let counts = Arc::clone(&self.inner.counts);
-        counts.received.inc();
-        let parts = self.parts.clone();
+        let counts = &self.inner.counts;
+        // A send fails only if nobody takes the answer any more; then nobody waits for its end either.
+        let Some(mut turn) = self.inner.turns.take_in() else {
+            let _ = self.parts.send(Err(throttled(self.inner.settings.queue_max))).await;
+            return;
+        };
+        let work = tokio::time::timeout_at(self.deadline.into(), self.work(&mut turn));
         let ended = tokio::select! {
             biased;
-            () = parts.closed() => Ended::Cancelled,
-            ended = tokio::time::timeout_at(self.deadline.into(), self.work()) => ended.unwrap_or(Ended::TimedOut),
+            () = self.parts.closed() => Ended::Cancelled,
+            ended = work => ended.unwrap_or(Ended::TimedOut),
         };
         counts.duration.record_us(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX));
         let last = match ended {
@@ -288,10 +271,6 @@ impl Job {
                 counts.failed.inc();
                 Err(error)
             }
-            Ended::Refused(error) => {
-                counts.refused.inc();
-                Err(error)
-            }
             Ended::TimedOut => {
                 counts.timed_out.inc();
                 Err(timed_out(self.timeout))
@@ -301,25 +280,16 @@ impl Job {
                 return;
             }
         };
-        // Fails only if nobody takes the answer any more; then nobody waits for its end either.
+        // Not kept from others by one who takes the last rows slowly.
+        drop(turn);
         let _ = self.parts.send(last).await;
     }
 
-    async fn work(&self) -> Ended {
-        let inner = &self.inner;
-        let turn = match Arc::clone(&inner.turns).try_acquire_owned() {
-            Ok(turn) => Ok(turn),
-            Err(_) => {
-                if usize::try_from(inner.counts.queued.get()).unwrap_or(0) >= inner.settings.queue_max {
-                    return Ended::Refused(throttled(inner.settings.queue_max));
-                }
-                let _waiting = Counted::new(&inner.counts.queued);
-                Arc::clone(&inner.turns).acquire_owned().await
-            }
-        };
-        let Ok(_turn) = turn else { return Ended::Cancelled };
-        let _running = Counted::new(&inner.counts.running);
-        match self.answer().await {
+    async fn work(&self, turn: &mut Turn) -> Ended {
+        turn.comes().await;
+        // A panic has been told where it happened; here it becomes an answer and a count, as any error.
+        let panicked = |_| Err(QueryError::internal("the query's code panicked"));
+        match AssertUnwindSafe(self.answer()).catch_unwind().await.unwrap_or_else(panicked) {
             Ok(Some(outcome)) => Ended::Answered(outcome),
             Ok(None) => Ended::Cancelled,
             Err(error) => Ended::Failed(error),

@@ -25,6 +25,7 @@ pub mod rowwise;
 mod settings;
 mod statement;
 mod table;
+mod turns;
 
 #[cfg(test)]
 mod tests;

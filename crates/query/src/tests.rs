@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
 use base::{ErrorKind, SystemClock};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use lake::{Lake, LakeSettings, Progress, Table, TableSpec, TailBatch};
 use tempfile::TempDir;
 
 use crate::{Engine, Outcome, Place, QueryError, QueryOptions, QuerySettings, Virtual};
+
+mod turns;
 
 /// 2026-11-22T10:00:00Z.
 const TEN_O_CLOCK: i64 = 1_795_341_600_000;
@@ -246,71 +247,6 @@ async fn more_rows_than_the_limit_are_cut_off_and_told() {
     let answer = house.engine.query("select * from clicks", options).await.expect("answers");
     let all: Vec<RecordBatch> = answer.try_collect().await.expect("all");
     assert_eq!(all.iter().map(RecordBatch::num_rows).sum::<usize>(), 250);
-}
-
-/// Runs for ever, in little memory.
-const ENDLESS: &str = "select count(*) from generate_series(1, 1000000000000) as a where value % 7 = 8";
-
-#[tokio::test]
-async fn a_query_that_takes_too_long_is_ended() {
-    let house = house(QuerySettings::default()).await;
-    let options = QueryOptions { timeout: Some(Duration::from_millis(50)), rows_max: None };
-    let error = house.engine.query(ENDLESS, options).await.expect_err("too long");
-    assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert!(error.message().contains("50ms"), "{error}");
-    assert_eq!(house.engine.counts().timed_out.get(), 1);
-    wait_until(&house, |counts| counts.running.get() == 0).await;
-}
-
-#[tokio::test]
-async fn a_query_whose_answer_is_dropped_stops_and_gives_its_turn_back() {
-    let house = house(QuerySettings { concurrency: 1, ..QuerySettings::default() }).await;
-    // Before its first row: the caller goes away while it waits.
-    let gone = tokio::time::timeout(Duration::from_millis(20), house.engine.query(ENDLESS, QueryOptions::default()));
-    assert!(gone.await.is_err());
-    wait_until(&house, |counts| counts.cancelled.get() == 1 && counts.running.get() == 0).await;
-    // In the middle of its rows.
-    let sql = "select value from generate_series(1, 1000000000000)";
-    let options = QueryOptions { rows_max: Some(usize::MAX), timeout: None };
-    let mut answer = house.engine.query(sql, options).await.expect("begins");
-    assert!(answer.next().await.expect("some rows").is_ok());
-    drop(answer);
-    wait_until(&house, |counts| counts.cancelled.get() == 2 && counts.running.get() == 0).await;
-    assert_eq!(house.number("select count(*) from clicks").await, 0);
-}
-
-/// Looks at the counts until `seen`; the test's own time-out ends it if that never comes.
-async fn wait_until(house: &House, seen: impl Fn(&crate::QueryCounts) -> bool) {
-    let counts = house.engine.counts();
-    let looking = async {
-        while !seen(&counts) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), looking).await.unwrap_or_else(|_| panic!("never: {counts:?}"));
-}
-
-#[tokio::test]
-async fn beyond_those_that_run_queries_wait_and_beyond_those_that_wait_they_are_refused() {
-    let house = house(QuerySettings { concurrency: 1, queue_max: 1, ..QuerySettings::default() }).await;
-    let engine = Arc::clone(&house.engine);
-    let running = tokio::spawn({
-        let engine = Arc::clone(&engine);
-        async move { engine.query(ENDLESS, QueryOptions::default()).await.map(|_| ()) }
-    });
-    wait_until(&house, |counts| counts.running.get() == 1).await;
-    let waiting = tokio::spawn(async move { engine.query("select 1", QueryOptions::default()).await.map(|_| ()) });
-    wait_until(&house, |counts| counts.queued.get() == 1).await;
-    let error = house.refused("select 2").await;
-    assert_eq!(error.kind(), ErrorKind::Throttled);
-    running.abort();
-    waiting.await.expect("no panic").expect("its turn came");
-    let counts = house.engine.counts();
-    wait_until(&house, |counts| counts.running.get() + counts.queued.get() == 0).await;
-    assert_eq!(
-        (counts.received.get(), counts.answered.get(), counts.refused.get(), counts.cancelled.get()),
-        (3, 1, 1, 1)
-    );
 }
 
 #[tokio::test]
