@@ -55,10 +55,14 @@ impl SyncedLocal {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
         let staging = root.join(STAGING);
-        if staging.exists() {
-            fs::remove_dir_all(&staging)?;
+        fs::create_dir_all(&staging)?;
+        for left in fs::read_dir(&staging)? {
+            // One by one, and whoever takes it: a lake that was dropped in this process may still be at its last file.
+            match fs::remove_file(left?.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
-        fs::create_dir(&staging)?;
         File::open(&root)?.sync_all()?;
         let read = LocalFileSystem::new_with_prefix(&root).map_err(io::Error::other)?;
         let place = Place { root, staging, synced: Mutex::default(), poisoned: AtomicBool::new(false) };
@@ -318,6 +322,30 @@ mod tests {
         let names: Vec<String> =
             store.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await.expect("list");
         assert_eq!(names, ["t/a", "t/b", "t/c"]);
+    }
+
+    #[test]
+    fn it_opens_while_a_dropped_one_is_still_at_its_last_files() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let last = SyncedLocal::open(dir.path()).expect("opens");
+        let over = Arc::new(AtomicBool::new(false));
+        let writing = std::thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                while !over.load(Ordering::Acquire) {
+                    let (_, staged) = last.place.stage().expect("stages");
+                    // Gone already if the other got there first.
+                    let _ = fs::remove_file(staged);
+                }
+            }
+        });
+        for _ in 0..200 {
+            SyncedLocal::open(dir.path()).expect("opens");
+        }
+        over.store(true, Ordering::Release);
+        writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        SyncedLocal::open(dir.path()).expect("opens");
+        assert_eq!(fs::read_dir(dir.path().join(STAGING)).expect("staging").count(), 0);
     }
 
     #[tokio::test]

@@ -155,11 +155,10 @@ fn ten_thousand_real_lines_become_ten_thousand_rows_with_the_same_counts() {
 /// The lines of the real access log beside the repository, where there is one.
 fn real_lines() -> Option<Vec<Vec<u8>>> {
     use std::io::Read;
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/access-combined-10k.log.gz");
-    let file =
-        std::fs::File::open(path).or_else(|_| std::fs::File::open("/work/shared/data/access-combined-10k.log.gz"));
+    let shared = std::env::var("RIVERRUN_SHARED").unwrap_or_else(|_| "../../../shared".to_owned());
+    let file = std::fs::File::open(format!("{shared}/data/access-combined-10k.log.gz")).ok()?;
     let mut text = Vec::new();
-    flate2::read::GzDecoder::new(file.ok()?).read_to_end(&mut text).ok()?;
+    flate2::read::GzDecoder::new(file).read_to_end(&mut text).ok()?;
     Some(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
 }
 
@@ -179,34 +178,6 @@ proptest! {
         for (row, offset) in longs(&decoded, "offset").into_iter().enumerate() {
             prop_assert_eq!(offset, i64::try_from(decoded.raws[row].offset.0).ok());
         }
-    }
-}
-
-/// Not a test of right or wrong: how long 20-column click events take, printed by `--nocapture`.
-#[test]
-fn a_record_takes_about_a_microsecond() {
-    let payload = br#"{"event_id":"0193a5b2-7c1e-7d3a-9f10-2b4c6d8e0f12","timestamp":1606855678123,"action":"view","product_id":"p-117","product_name":"Red enamel mug","price":12.95,"quantity":2,"currency":"EUR","visitor":"v-8f3c2a91","session":"s-5d1e77b0","page":"/shop/mugs/red-enamel","referer":"https://search.example/?q=red+mug","country":"DE","city":"Berlin","browser":"Firefox","os":"Linux","device":"desktop","is_bot":false,"screen_width":1920,"screen_height":1080}"#;
-    let names: Vec<&str> = "event_id action product_id product_name price quantity currency visitor session page referer country city browser os device is_bot screen_width screen_height event_time".split(' ').collect();
-    let declared = BTreeMap::from([
-        ("price".to_owned(), ColumnType::Double),
-        ("quantity".to_owned(), ColumnType::Integer),
-        ("is_bot".to_owned(), ColumnType::Boolean),
-        ("screen_width".to_owned(), ColumnType::Integer),
-        ("screen_height".to_owned(), ColumnType::Integer),
-    ]);
-    let owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let columns = RecordColumns::all(Format::Json, &declared, names.iter().copied()).only(&owned);
-    let mut decoder = Decoder::new(columns, ShardId(0), Format::Json, &[], None);
-    let rounds = 20;
-    let start = std::time::Instant::now();
-    for _ in 0..rounds {
-        let decoded = decoder.decode((0..8000).map(|offset| record(offset, payload)), 8000);
-        assert_eq!((decoded.batch.num_rows(), decoded.batch.num_columns()), (8000, 20));
-    }
-    let each = start.elapsed().as_nanos() / (rounds * 8000);
-    #[allow(clippy::print_stderr)]
-    {
-        eprintln!("{each} ns per record of {} bytes", payload.len());
     }
 }
 
