@@ -1,5 +1,6 @@
 """What every figure stands beside: the machine, its load, and what its disk did at that moment."""
 
+import math
 import os
 import platform
 import subprocess
@@ -46,6 +47,5 @@ def revision(root: str) -> str:
 
 
 def percentile(values: list, part: float) -> float:
-    """The value below which `part` of the values lie."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+    """The smallest value that at least so large a part of the values are not above."""
+    return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]

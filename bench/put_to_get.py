@@ -11,7 +11,8 @@ import statistics
 import time
 
 import page
-from stream_peers import RATE, SHARDS, Load, door, nats, on_time, redis
+from machine import percentile
+from stream_peers import RATE, SHARDS, Load, door, nats, redis
 
 # A round of one pair; within the five minutes for which a subscription lasts and a signature is good.
 SECONDS = 45
@@ -59,11 +60,6 @@ def pair(run, load: Load, shards: int, peer: str, seconds: int) -> dict:
     return found
 
 
-def quantile(ordered: list, q: float) -> float:
-    """The smallest value that at least so many are not above."""
-    return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
-
-
 def median_within(ordered: list) -> tuple:
     """The median and between which values it lies in 95 of 100 runs: by their order, whatever their distribution."""
     apart = 0.98 * math.sqrt(len(ordered))
@@ -74,26 +70,26 @@ def median_within(ordered: list) -> tuple:
 def compared(rounds: list) -> dict:
     """The records of all rounds of a pair, in ms, and how many times the peer's p99 the door's is: over all, in each round, and in each
     slice of a round; and the p99 of both without the slices in which the disk stood still. Takes the single records out of the rounds."""
-    ms = {side: [[[us / 1000 for us in sorted(part)] for part in taken[side].pop("got_us_of_slices")] for taken in rounds] for side in ("door", "peer")}
+    ms = {side: [[[us / 1000 for us in part] for part in taken[side].pop("got_us_of_slices")] for taken in rounds] for side in ("door", "peer")}
 
     def p99s(groups: dict) -> float:
-        ours, its = (quantile(sorted(groups[side]), 0.99) for side in ("door", "peer"))
+        ours, its = (percentile(groups[side], 0.99) for side in ("door", "peer"))
         return ours / its
 
     def flat(parts: list) -> list:
         return [one for part in parts for one in part]
 
-    every = {side: sorted(flat(flat(parts))) for side, parts in ms.items()}
+    every = {side: flat(flat(parts)) for side, parts in ms.items()}
     slices = [{"door": ours, "peer": its} for ours, its in zip(flat(ms["door"]), flat(ms["peer"]), strict=True)]
     calm = [one for one in slices if max(*one["door"], *one["peer"]) <= PAUSE_MS] or slices
     each_round = [{"door": flat(ours), "peer": flat(its)} for ours, its in zip(ms["door"], ms["peer"], strict=True)]
     return {
-        side: {name: quantile(records, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))} for side, records in every.items()
+        side: {name: percentile(records, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))} for side, records in every.items()
     } | {
         "records": len(every["door"]),
         "slices": len(slices),
         "paused": len(slices) - len(calm),
-        "calm_p99": [quantile(sorted(flat([one[side] for one in calm])), 0.99) for side in ("door", "peer")],
+        "calm_p99": [percentile(flat([one[side] for one in calm]), 0.99) for side in ("door", "peer")],
         "p99_times": p99s(every),
         "p99_times_of_rounds": [p99s(one) for one in each_round],
         "p99_times_of_slices": median_within(sorted(p99s(one) for one in slices)),
@@ -130,10 +126,11 @@ def table(rounds: list, pairs: dict, native: list, sync_ms: float) -> str:
         alone("NATS JetStream as it comes (**no sync**)", [taken["NATS alone"] for taken in rounds]),
     ]
     text = page.rows([f"put → get at {RATE:,} records/s, ms", "p50", "p99", "without pauses", "p99.9", "acknowledged p50", "p99", "target"], body)
-    late = [taken[name][side]["late_ms"] for taken in rounds for name in pairs for side in ("door", "peer")]
+    sides = [taken[name][side] for taken in rounds for name in pairs for side in ("door", "peer")]
+    late = [side["late_ms"] for side in sides]
     one = next(iter(pairs.values()))
     paused = ", ".join(str(pairs[name_of(*names)]["paused"]) for names in PAIRS)
-    priority = "with real-time priority, as clients on another machine would not wait for cores that a server uses" if on_time() else "**without** real-time priority, which was not allowed"
+    priority = "with real-time priority, as clients on another machine would not wait for cores that a server uses" if all(side["on_time"] for side in sides) else "**without** real-time priority, which was not allowed"
     return text + (
         f"\n\nThe door is PutRecord → SubscribeToShard, Redis XADD → XREAD, NATS a push consumer. A row with two names: both servers side by side, {one['records']:,} records each in {len(rounds)} rounds,"
         " each server's between those of the other; all rounds together, but acknowledged the median of the rounds."

@@ -118,7 +118,7 @@ class Load:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{target} {mode}: {done.stderr.strip()[-800:]}")
-        return json.loads(done.stdout)
+        return json.loads(done.stdout) | {"on_time": bool(before)}
 
 
 def door(run, name: str) -> Server:

@@ -52,7 +52,7 @@ impl Default for FormGroups {
 
 impl PhysicalOptimizerRule for FormGroups {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let done = plan.transform_up(|node| {
+        let grouped = plan.transform_up(|node| {
             let Some(engine) = node.downcast_ref::<AggregateExec>() else { return Ok(Transformed::no(node)) };
             let ours = match early::before_join(engine)? {
                 Some(early) => Some(early),
@@ -64,10 +64,10 @@ impl PhysicalOptimizerRule for FormGroups {
             Ok(ours.map_or_else(|| Transformed::no(node), Transformed::yes))
         });
         // What groups did not ask for, filters may: each scan is opened once.
-        let done = done?
+        let opened = grouped?
             .data
             .transform_up(|node| Ok(dictionaries::open(&node).map_or_else(|| Transformed::no(node), Transformed::yes)));
-        Ok(done?.data)
+        Ok(opened?.data)
     }
 
     fn name(&self) -> &str {
