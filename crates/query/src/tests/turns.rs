@@ -150,7 +150,7 @@ impl Virtual for Broken {
 }
 
 #[tokio::test]
-async fn a_panic_is_the_querys_error_and_costs_no_place() {
+async fn a_panic_becomes_an_error_of_its_query_and_costs_no_place() {
     let house = house(QuerySettings { concurrency: 1, ..QuerySettings::default() }).await;
     house.engine.add_view("system", "broken", Arc::new(Broken));
     for nth in 1..4 {
