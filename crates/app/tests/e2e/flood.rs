@@ -20,9 +20,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// What the process may hold at most under any of this: the collector's and the Kinesis door's 192 and 256 MiB, the
 /// queues of the log and the rows of one table, and what it holds idle.
 const MEMORY_CAP: u64 = 1 << 30;
-/// The longest that all but one in a hundred answers to a good client may take. Clients and server share two cores here, and
-/// a neighbour on the machine may hold all up, so it is a bound against waiting without end (six seconds and more beside ten
-/// times the load before large bodies were checked in turns), not a figure of speed: half a second is usual there.
+/// The longest that all but one in a hundred answers to a good client may take beside ten times the load. Client, flood and
+/// server share two cores here, so it is a bound against waiting without end (six seconds and more before large bodies
+/// were checked in turns), not a figure of speed: half a second is usual.
 const GOOD_CLIENT_WITHIN: Duration = Duration::from_secs(3);
 /// Seconds of overload, unless `RIVERRUN_OVERLOAD_SECONDS` says otherwise.
 const OVERLOAD_SECONDS: u64 = 60;
@@ -116,10 +116,10 @@ async fn ten_thousand_silent_connections_are_reaped_in_time_and_keep_nobody_out(
         let closed = tokio::time::timeout(Duration::from_secs(60), open.join_all()).await?;
         let (first, last) = (closed.iter().min(), closed.iter().max());
         // Those that send nothing are counted from the accept; the reaper looks four times a second.
-        let late = HEAD_TIME + HEAD_TIME / 2;
+        let late = HEAD_TIME + Duration::from_secs(2);
         ensure!(last.is_some_and(|last| *last < late), "{name}: the last of them was closed after {last:?}");
         ensure!(first.is_some_and(|first| *first > HEAD_TIME / 2), "{name}: one was closed after {first:?}");
-        ensure!(good < GOOD_CLIENT_WITHIN, "{name}: a good client waited {good:?}");
+        ensure!(good < Duration::from_millis(500), "{name}: a good client waited {good:?}");
         ensure!(memory.saturating_sub(before) < 400 << 20, "{name}: {} MiB for idle connections", memory >> 20);
         eprintln!(
             "{name}: {} silent connections, closed after {first:?} to {last:?}, good client p99 {good:?}, {} MiB",

@@ -60,16 +60,14 @@ async fn a_record_is_in_sql_within_a_second_of_its_acknowledgement() -> Result<(
     // A flush so late that only the tail can answer.
     server::write_file(folder.path(), &load::rooms(1, "10m"))?;
     let server = Server::serve(folder.path(), "riverrun.toml", &[])?;
-    let mut times = Vec::new();
+    let mut worst = Duration::ZERO;
     for number in 0..20 {
         let (status, answer) = server.collect("events", "application/json", load::event(number)).await?;
         ensure!(status == 200, "{answer}");
         let acknowledged = Instant::now();
         server.until(&format!("select count(*) from events where n = {number}"), 1).await?;
-        times.push(acknowledged.elapsed());
+        worst = worst.max(acknowledged.elapsed());
     }
-    times.sort_unstable();
-    // A neighbour on the machine may hold some up, not half of them; how long the slowest take is the bench's to say.
-    ensure!(times[times.len() / 2] < Duration::from_secs(1), "{times:?}");
+    ensure!(worst < Duration::from_secs(1), "the slowest of 20 took {worst:?}");
     server.stop()
 }
