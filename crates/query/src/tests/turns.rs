@@ -54,16 +54,22 @@ async fn wait_until(house: &House, seen: impl Fn(&QueryCounts) -> bool) {
     tokio::time::timeout(Duration::from_secs(20), looking).await.unwrap_or_else(|_| panic!("never: {counts:?}"));
 }
 
+/// Asks, and forgets the answer.
+fn ask(
+    house: &House,
+    sql: &'static str,
+    timeout: Option<Duration>,
+) -> impl Future<Output = Result<(), QueryError>> + use<> {
+    let engine = Arc::clone(&house.engine);
+    async move { engine.query(sql, QueryOptions { timeout, rows_max: None }).await.map(|_| ()) }
+}
+
 #[tokio::test]
 async fn beyond_those_that_run_queries_wait_and_beyond_those_that_wait_they_are_refused() {
     let house = house(QuerySettings { concurrency: 1, queue_max: 1, ..QuerySettings::default() }).await;
-    let engine = Arc::clone(&house.engine);
-    let running = tokio::spawn({
-        let engine = Arc::clone(&engine);
-        async move { engine.query(ENDLESS, QueryOptions::default()).await.map(|_| ()) }
-    });
+    let running = tokio::spawn(ask(&house, ENDLESS, None));
     wait_until(&house, |counts| counts.running.get() == 1).await;
-    let waiting = tokio::spawn(async move { engine.query("select 1", QueryOptions::default()).await.map(|_| ()) });
+    let waiting = tokio::spawn(ask(&house, "select 1", None));
     wait_until(&house, |counts| counts.queued.get() == 1).await;
     let error = house.refused("select 2").await;
     assert_eq!(error.kind(), ErrorKind::Throttled);
@@ -96,26 +102,20 @@ async fn in_a_flood_no_limit_is_overstepped_and_no_query_is_missing_at_any_momen
         }
     });
     // All places are taken when it begins, and given back while it lasts.
-    let ask = |sql: &'static str, timeout| {
-        let engine = Arc::clone(&house.engine);
-        async move { engine.query(sql, QueryOptions { timeout, rows_max: None }).await.map(|_| ()) }
-    };
-    let endless = [tokio::spawn(ask(ENDLESS, None)), tokio::spawn(ask(ENDLESS, None))];
+    let endless = [(); 2].map(|()| tokio::spawn(ask(&house, ENDLESS, None)));
     wait_until(&house, |counts| counts.running.get() == 2).await;
-    let patient: Vec<_> = (0..3).map(|_| tokio::spawn(ask("select 1", None))).collect();
+    let patient = [(); 3].map(|()| tokio::spawn(ask(&house, "select 1", None)));
     wait_until(&house, |counts| counts.queued.get() == 3).await;
     assert_eq!(house.refused("select 2").await.kind(), ErrorKind::Throttled);
-    let flood: Vec<_> = (0..16)
-        .map(|_| async {
-            // Some have too little time, some go away at once; neither may keep its place.
-            for _ in 0..20 {
-                let sql = "select count(*) from generate_series(1, 20000) where value % 3 = 1";
-                let _ = ask(sql, None).await;
-                let _ = ask(sql, Some(Duration::from_micros(200))).await;
-                let _ = tokio::time::timeout(Duration::ZERO, ask(sql, None)).await;
-            }
-        })
-        .collect();
+    let flood = (0..16).map(|_| async {
+        // Some have too little time, some go away at once; neither may keep its place.
+        for _ in 0..20 {
+            let sql = "select count(*) from generate_series(1, 20000) where value % 3 = 1";
+            let _ = ask(&house, sql, None).await;
+            let _ = ask(&house, sql, Some(Duration::from_micros(200))).await;
+            let _ = tokio::time::timeout(Duration::ZERO, ask(&house, sql, None)).await;
+        }
+    });
     endless.iter().for_each(tokio::task::JoinHandle::abort);
     futures::future::join_all(flood).await;
     for patient in patient {
