@@ -5,6 +5,7 @@ mod event;
 mod generate;
 mod latency;
 mod load;
+mod raw;
 mod stream;
 
 use hdrhistogram::Histogram;

@@ -3,8 +3,6 @@
 //! Publishing and the raw disk take turns, because a shared disk swings within minutes: each round's share is of the
 //! same moment.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +15,7 @@ use serde_json::{Value, json};
 use stream::{AppendError, Batch, Log, RecordRef, Stream, StreamSettings};
 use tokio::task::JoinSet;
 
-use super::{histogram, milliseconds, tell};
+use super::{histogram, milliseconds, raw, tell};
 use crate::cli::BenchStream;
 use crate::{Outcome, say};
 
@@ -27,15 +25,6 @@ const FETCH_BYTES: usize = 8 << 20;
 const PAUSE: Duration = Duration::from_micros(500);
 /// The first part of a latency run warms up and is not counted.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// A raw file starts over at this size, as segments do.
-const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Space reserved ahead of the raw file's end, as segments do.
-const RESERVE_BYTES: u64 = 32 << 20;
-
-/// Bytes for which the page cache has memory at hand before each part of a round: about what one of three seconds writes, and less than what makes the
-/// system begin to write a file that is removed at once.
-const AT_HAND_BYTES: u64 = 2 << 30;
-
 pub(crate) async fn stream(asked: BenchStream) -> anyhow::Result<Outcome> {
     let dir = asked.dir.join(format!(".riverrun-bench-{}", std::process::id()));
     let measured = measure(&asked, &dir).await;
@@ -53,20 +42,19 @@ async fn measure(asked: &BenchStream, dir: &Path) -> anyhow::Result<Value> {
     let time = Duration::from_secs(u64::from(asked.seconds));
     let mut rounds = Vec::new();
     for round in 0..asked.rounds {
-        have_memory_at_hand(dir).await?;
+        raw::have_memory_at_hand().await?;
         let published = publish(&log, &stream, asked, time).await?;
-        let group = published.group_bytes.clamp(4096, FILE_BYTES_MAX / 8);
-        let appended = raw_disk(dir, Way::Appended, asked, group).await?;
-        let overwritten = raw_disk(dir, Way::Overwritten, asked, group).await?;
-        // Against the better of the two: a way that the log does not take yet is no excuse.
-        let share = published.mb_per_s / appended.max(overwritten);
+        // A thousand files side by side would measure the scheduler: as many as there are writers.
+        let files = usize::from(asked.shards.min(asked.writers));
+        let group = published.group_bytes.clamp(4096, raw::GROUP_BYTES_MAX);
+        let raw = raw::disk(dir, files, group, time).await?;
         say::note(&format!(
-            "round {round}: {:.0} records/s, {:.0} MB/s in groups of {group} bytes; the raw disk so {appended:.0} (appended), {overwritten:.0} (overwritten) MB/s: {share:.2}",
+            "round {round}: {:.0} records/s, {:.0} MB/s in groups of {group} bytes; the raw disk so, in MB/s: {raw:.0?}",
             published.records_per_s, published.mb_per_s
         ));
         rounds.push(json!({
             "records_per_s": published.records_per_s, "mb_per_s": published.mb_per_s, "group_bytes": group,
-            "commits": published.commits, "acknowledged_ms": milliseconds(&published.acknowledged), "raw_appended_mb_per_s": appended, "raw_overwritten_mb_per_s": overwritten, "share": share,
+            "commits": published.commits, "acknowledged_ms": milliseconds(&published.acknowledged), "raw_mb_per_s": raw,
         }));
     }
     let read = catch_up(stream.clone(), u64::from(asked.size)).await?;
@@ -76,30 +64,6 @@ async fn measure(asked: &BenchStream, dir: &Path) -> anyhow::Result<Value> {
         "size": asked.size, "batch": asked.batch, "writers": asked.writers, "shards": asked.shards, "rounds": rounds, "read": read,
         "latency": latency,
     }))
-}
-
-async fn raw_disk(dir: &Path, way: Way, asked: &BenchStream, group: u64) -> anyhow::Result<f64> {
-    // A thousand files side by side would measure the scheduler: as many as there are writers.
-    let files = usize::from(asked.shards.min(asked.writers));
-    have_memory_at_hand(dir).await?;
-    let (dir, time) = (dir.to_owned(), Duration::from_secs(u64::from(asked.seconds)));
-    tokio::task::spawn_blocking(move || raw(&dir, way, files, group, time)).await?
-}
-
-/// Fills the page cache and lets go of it. A virtual machine gives memory that it has not used for a while back to its host and gets
-/// it back page by page; then writing a megabyte takes ten times as long, for whoever comes first.
-async fn have_memory_at_hand(dir: &Path) -> anyhow::Result<()> {
-    let path = dir.join("memory");
-    tokio::task::spawn_blocking(move || {
-        let mut file = File::create(&path)?;
-        let block = vec![0; 1 << 20];
-        for _ in 0..AT_HAND_BYTES >> 20 {
-            file.write_all(&block)?;
-        }
-        std::fs::remove_file(path)?;
-        Ok(())
-    })
-    .await?
 }
 
 struct Published {
@@ -112,7 +76,7 @@ struct Published {
 }
 
 /// Payloads of the size that is asked for, none of which compresses well.
-fn payload(size: usize, seed: u64) -> Vec<u8> {
+pub(super) fn payload(size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = |_| {
         state ^= state << 13;
@@ -184,71 +148,6 @@ fn commits(log: &Log) -> u64 {
     log.measure(&mut samples);
     let commits: f64 = samples.iter().filter(|it| it.name == "riverrun_stream_commits_total").map(|it| it.value).sum();
     commits as u64
-}
-
-/// How the raw disk is written.
-#[derive(Clone, Copy)]
-enum Way {
-    /// At the end of a file, room reserved ahead: what the log does.
-    Appended,
-    /// Over blocks that were written before: no sync has to change where the file lies, the most the disk can do.
-    Overwritten,
-}
-
-/// MB/s of writing `group` bytes and syncing them, again and again, into one file per shard side by side.
-#[allow(clippy::cast_precision_loss)]
-fn raw(dir: &Path, way: Way, files: usize, group: u64, time: Duration) -> anyhow::Result<f64> {
-    let paths: Vec<_> = (0..files).map(|number| dir.join(format!("raw-{number}"))).collect();
-    let opened = paths.iter().map(|path| open_raw(path, way)).collect::<anyhow::Result<Vec<File>>>()?;
-    let begun = Instant::now();
-    let write = |file| std::thread::spawn(move || write_for(file, way, group, begun + time));
-    let writers: Vec<_> = opened.into_iter().map(write).collect();
-    let mut bytes = 0;
-    for writer in writers {
-        bytes += writer.join().map_err(|_| anyhow::anyhow!("a writer of the raw disk broke"))??;
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    for path in paths {
-        std::fs::remove_file(path)?;
-    }
-    Ok(bytes as f64 / seconds / 1e6)
-}
-
-fn open_raw(path: &Path, way: Way) -> anyhow::Result<File> {
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
-    if matches!(way, Way::Overwritten) {
-        let block = payload(1 << 20, 5);
-        for _ in 0..FILE_BYTES_MAX >> 20 {
-            file.write_all(&block)?;
-        }
-        file.sync_all()?;
-    }
-    Ok(file)
-}
-
-/// Bytes written until then; the file starts over when it is full.
-fn write_for(mut file: File, way: Way, group: u64, end: Instant) -> anyhow::Result<u64> {
-    let block = payload(usize::try_from(group)?, 7);
-    let (mut at, mut reserved, mut written) = (FILE_BYTES_MAX, 0, 0);
-    while Instant::now() < end {
-        if at + group > FILE_BYTES_MAX {
-            at = file.seek(SeekFrom::Start(0))?;
-            if matches!(way, Way::Appended) {
-                file.set_len(0)?;
-                reserved = 0;
-            }
-        }
-        if matches!(way, Way::Appended) && at + group > reserved {
-            let more = RESERVE_BYTES.max(group);
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, reserved, more)?;
-            reserved += more;
-        }
-        file.write_all(&block)?;
-        file.sync_data()?;
-        at += group;
-        written += group;
-    }
-    Ok(written)
 }
 
 /// Reads everything from the beginning, shard after shard, and looks at every record.
