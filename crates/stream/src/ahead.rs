@@ -70,12 +70,11 @@ impl Hand<'_> {
         self.room.end.store(0, Ordering::Release);
     }
 
-    /// Writes zeros behind the byte `at`, where the file ends, to be synced with what was written before them. Returns whether
-    /// there was room for them.
-    pub(crate) fn begin(&self, file: &dyn DiskFile, at: u64, zeros: u64) -> bool {
+    /// Writes zeros behind the byte `at`, where the file ends, to be synced with what was written before them; none where
+    /// there is no room for them.
+    pub(crate) fn begin(&self, file: &dyn DiskFile, at: u64, zeros: u64) {
         let made = make_blank(file, at, zeros);
         self.room.end.store(if made { at + zeros } else { at }, Ordering::Release);
-        made
     }
 
     /// Writes so many zeros behind those that are there, and syncs them, or what is left where there was no room.

@@ -12,6 +12,7 @@ use crate::disk::DiskFile;
 use crate::error::{AppendError, is_full};
 use crate::index::{Index, Summary};
 use crate::limit::{BLANK, CHECKPOINT_BYTES, RESERVE, SMALL_GROUP_BYTES};
+use crate::producer::Noted;
 use crate::queue::Waiting;
 use crate::recovery::leader_epoch;
 use crate::retention::Now;
@@ -49,7 +50,8 @@ impl Shard {
     /// others may commit. Returns whether more is waiting; if not, the shard is no longer scheduled.
     pub(crate) fn commit(&self, segment_bytes: u64) -> bool {
         let mut writer = self.writer.lock();
-        self.commit_next(&mut writer, segment_bytes);
+        let group = self.take_group(segment_bytes);
+        self.commit_taken(&mut writer, group, segment_bytes);
         self.checkpoint(&mut writer);
         let making = self.room_to_make(segment_bytes);
         drop(writer);
@@ -60,10 +62,12 @@ impl Shard {
         more
     }
 
-    /// Likewise, without what may follow the answers: that, too, makes it return that there is more to do.
+    /// Likewise, but a small group only, and without what may follow the answers: that, too, makes it return that there is
+    /// more to do.
     pub(crate) fn commit_briefly(&self, segment_bytes: u64) -> bool {
         let mut writer = self.writer.lock();
-        if self.commit_next(&mut writer, segment_bytes) {
+        let group = self.take_small_group();
+        if self.commit_taken(&mut writer, group, segment_bytes) {
             self.counts.direct_commits.inc();
         }
         let more = self.has_to_checkpoint(&writer) || self.room_to_make(segment_bytes).is_some();
@@ -71,9 +75,8 @@ impl Shard {
         self.reschedule(more)
     }
 
-    /// Writes, syncs and answers one group. Returns whether there was any to write.
-    fn commit_next(&self, writer: &mut Writer, segment_bytes: u64) -> bool {
-        let group = self.take_group(segment_bytes);
+    /// Writes, syncs and answers a group that was taken. Returns whether there was any to write.
+    fn commit_taken(&self, writer: &mut Writer, group: Vec<Waiting>, segment_bytes: u64) -> bool {
         let bytes: usize = group.iter().map(|waiting| waiting.batch.bytes()).sum();
         let group = self.judge(group);
         let any = !group.is_empty();
@@ -356,6 +359,7 @@ impl Shard {
     /// Shows the group to readers.
     fn publish(&self, group: &[Waiting], bytes: u64) {
         let mut records = 0;
+        let mut noted = Vec::new();
         let stamped = group.iter().any(|waiting| waiting.batch.stamp().is_some());
         // Held until readers see the group: a snapshot says up to which offset it knows all producers.
         let mut producers = stamped.then(|| self.producers.lock());
@@ -363,15 +367,14 @@ impl Shard {
             let mut view = self.view.write();
             let active = view.active.as_mut().expect("a group was just written to it");
             active.newest.replace(&active.index.summary, bytes, group.iter().map(|waiting| waiting.batch.as_slice()));
-            for waiting in group {
-                let (batch, times, count) = (&waiting.batch, waiting.batch.times(), waiting.batch.len() as u32);
-                if let (Some(producers), Some(stamp)) = (&mut producers, batch.stamp())
-                    && producers.note(stamp, count, active.index.summary.end, times.1)
-                {
-                    self.counts.evicted_producers.inc();
-                }
+            for batch in group.iter().map(|waiting| &waiting.batch) {
+                let (times, count, offset) = (batch.times(), batch.len() as u32, active.index.summary.end);
+                noted.extend(batch.stamp().map(|stamp| Noted { stamp, count, offset, time: times.1 }));
                 active.index.push(batch.bytes(), count, times, batch.stamp().is_some());
-                records += waiting.batch.len() as u64;
+                records += batch.len() as u64;
+            }
+            if let Some(producers) = &mut producers {
+                self.counts.evicted_producers.add(producers.note_all(noted.into_iter()));
             }
         }
         drop(producers);
@@ -430,6 +433,8 @@ impl Shard {
         }
         if healthy {
             self.save_producers();
+            // Who was taken before the end and scheduled after the last committer had gone is written by nobody any more.
+            self.refuse_all(&AppendError::Closed);
         }
         self.end.send_modify(|end| *end = End { open: false, ..*end });
     }
@@ -439,7 +444,7 @@ impl Shard {
 /// many to come. Nothing depends on it; where there is no room, what was taken is given back.
 fn prepare(writer: &mut Writer, hand: &Hand<'_>, file: &dyn DiskFile, end: u64, bytes: u64, segment_bytes: u64) {
     if bytes <= SMALL_GROUP_BYTES {
-        writer.settled &= hand.begin(file, end, BLANK.of(end, segment_bytes));
+        hand.begin(file, end, BLANK.of(end, segment_bytes));
     } else if end > writer.reserved {
         let room = RESERVE.of(end, segment_bytes);
         writer.reserved = end + room;

@@ -11,7 +11,7 @@ use crate::disk::DiskFile;
 use crate::error::{Corrupt, FetchError};
 use crate::index::Summary;
 use crate::limit::FETCH_BYTES_MAX;
-use crate::scan::{Scanner, expect_offset};
+use crate::scan::Scanner;
 use crate::seal::{KeyId, NotOpened};
 use crate::segment::{self, OpenSegment};
 use crate::shard::{Shard, View, segment_name};
@@ -164,16 +164,21 @@ impl Shard {
 
     /// The first offset whose record arrived at `time` or later; the end, if there is none yet.
     pub(crate) fn offset_at(&self, time: Millis) -> Result<Offset, FetchError> {
-        let (found, end) = {
-            let view = self.view.read();
-            let earlier = |summary: &Summary| summary.times.is_some_and(|(first, _)| first < time.0);
-            let found = locate(&view, earlier, |active| active.index.position_at(time.0));
-            (found, Offset(view.end()))
-        };
-        // No segment begins earlier: the first record kept is the answer.
-        let Some(found) = found else { return Ok(self.bounds().start) };
-        let place = self.open_place(found, end, |segment| segment.index.position_at(time.0))?;
-        self.first_at(&place, time).map(|found| found.max(self.bounds().start))
+        loop {
+            let (found, end) = {
+                let view = self.view.read();
+                let earlier = |summary: &Summary| summary.times.is_some_and(|(first, _)| first < time.0);
+                let found = locate(&view, earlier, |active| active.index.position_at(time.0));
+                (found, Offset(view.end()))
+            };
+            // No segment begins earlier: the first record kept is the answer.
+            let Some(found) = found else { return Ok(self.bounds().start) };
+            match self.open_place(found, end, |segment| segment.index.position_at(time.0)) {
+                // Retention was faster, and less is left to look at.
+                Err(FetchError::Removed { .. }) => {}
+                place => return self.first_at(&place?, time).map(|found| found.max(self.bounds().start)),
+            }
+        }
     }
 
     /// The first offset of the segment whose record arrived at `time` or later; the segment's end, if there is none.
@@ -274,50 +279,56 @@ impl Shard {
         }
     }
 
+    /// Whole batches up to `max_bytes`, at least one. What is wrong with a later one is for the fetch that begins with it.
     fn read(&self, place: &Place, mut window: Window, from: Offset, max_bytes: usize) -> Result<Fetched, FetchError> {
         let mut position = self.skip_to(place, from, max_bytes, &mut window)?;
         let mut fetched = Fetched::nothing(from);
         let mut inflated = 0;
         while position < place.limit && inflated < max_bytes {
-            let rest = window.from(position);
-            let damaged = |damage| self.corrupt(place.base, position, fetched.next.0, damage);
-            let header = match Header::parse(rest) {
-                Ok(header) if rest.len() < header.bytes => break, // the rest is for the next fetch
-                Err(Damage::Short { .. }) => break,
-                parsed => parsed.map_err(damaged)?,
-            };
-            if place.at_once && header.codec() != Compression::None.codec() {
-                if fetched.is_empty() {
-                    return Err(self.unread(place, io::ErrorKind::WouldBlock.into()));
-                }
-                break;
-            }
-            if !fetched.is_empty() {
-                expect_offset(&header, fetched.next.0).map_err(damaged)?;
-            }
-            if !self.around.faults.skip_crc {
-                verify_crc(&rest[..header.bytes], &header).map_err(damaged)?;
-            }
-            let begin = (position - window.at) as usize;
-            let records = begin + HEADER_BYTES..begin + header.bytes;
-            let within = &mut window.bytes[begin..records.end];
-            let length =
-                self.plain(&header, within).map_err(|why| self.not_opened(why, place.base, position, &header))?;
-            let records = records.start..records.start + length;
-            let piece = Piece {
-                header,
-                position,
-                inflated: inflate(header.codec(), &window.bytes[records.clone()]).map_err(damaged)?,
-                records,
+            let expected = (!fetched.is_empty()).then_some(fetched.next);
+            let piece = match self.piece(place, &mut window, position, expected.unwrap_or(from)) {
+                Ok(Some(piece)) if expected.is_none_or(|expected| expected.0 == piece.header.base_offset) => piece,
+                Err(error) if expected.is_none() => return Err(error),
+                _ => break,
             };
             inflated += piece.inflated.as_ref().map_or(0, Vec::len);
-            position += header.bytes as u64;
-            fetched.next = Offset(header.end_offset());
+            position += piece.header.bytes as u64;
+            fetched.next = Offset(piece.header.end_offset());
             fetched.batches.push(piece);
         }
         fetched.bytes = window.bytes;
         fetched.segment = segment_name(&self.dir, place.base);
         Ok(fetched)
+    }
+
+    /// The batch at `position`, checked and opened; `None` if not all of it is in the window.
+    fn piece(
+        &self,
+        place: &Place,
+        window: &mut Window,
+        position: u64,
+        expected: Offset,
+    ) -> Result<Option<Piece>, FetchError> {
+        let damaged = |damage| self.corrupt(place.base, position, expected.0, damage);
+        let rest = window.from(position);
+        let header = match Header::parse(rest) {
+            Ok(header) if rest.len() < header.bytes => return Ok(None),
+            Err(Damage::Short { .. }) => return Ok(None),
+            parsed => parsed.map_err(damaged)?,
+        };
+        if place.at_once && header.codec() != Compression::None.codec() {
+            return Err(self.unread(place, io::ErrorKind::WouldBlock.into()));
+        }
+        if !self.around.faults.skip_crc {
+            verify_crc(&rest[..header.bytes], &header).map_err(damaged)?;
+        }
+        let begin = (position - window.at) as usize;
+        let records = begin + HEADER_BYTES;
+        let length = self.plain(&header, &mut window.bytes[begin..begin + header.bytes]);
+        let length = length.map_err(|why| self.not_opened(why, place.base, position, &header))?;
+        let records = records..records + length;
+        let inflated = inflate(header.codec(), &window.bytes[records.clone()]).map_err(damaged)?;
+        Ok(Some(Piece { header, position, inflated, records }))
     }
 
     /// Where the batch that holds `from` begins; `window` then holds all of it.

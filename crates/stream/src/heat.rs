@@ -53,6 +53,24 @@ struct Slice {
     amounts: [u64; 4],
 }
 
+/// What was counted within the time that is covered.
+struct Sums {
+    amounts: [f64; 4],
+    covered_ms: i64,
+}
+
+impl Sums {
+    fn heat(&self) -> Heat {
+        let [records, bytes, read_records, read_bytes] = self.amounts.map(|sum| sum * 1000.0 / self.covered_ms as f64);
+        Heat {
+            records_per_second: records,
+            bytes_per_second: bytes,
+            read_records_per_second: read_records,
+            read_bytes_per_second: read_bytes,
+        }
+    }
+}
+
 impl Meter {
     pub(crate) fn new(now: Millis) -> Self {
         Self(Mutex::new(Ring { since: now, slices: [Slice::default(); SLICES] }))
@@ -79,23 +97,32 @@ impl Meter {
     }
 
     pub(crate) fn heat(&self, now: Millis) -> Heat {
+        self.measured(now).heat()
+    }
+
+    /// The heat of all together. Not the sum of each one's: a young shard is measured over less time than the one that it was
+    /// split from, and part of the last minute would count twice.
+    pub(crate) fn together<'m>(meters: impl Iterator<Item = &'m Self>, now: Millis) -> Heat {
+        let mut all = Sums { amounts: [0.0; 4], covered_ms: LEAST_MS };
+        for one in meters.map(|meter| meter.measured(now)) {
+            all.covered_ms = all.covered_ms.max(one.covered_ms);
+            all.amounts.iter_mut().zip(one.amounts).for_each(|(sum, amount)| *sum += amount);
+        }
+        all.heat()
+    }
+
+    fn measured(&self, now: Millis) -> Sums {
         let number = now.0.div_euclid(SLICE_MS);
         let ring = self.0.lock();
         let oldest = number - SLICES as i64 + 1;
-        let mut sums = [0.0; 4];
+        let mut amounts = [0.0; 4];
         for slice in ring.slices.iter().filter(|slice| (oldest..=number).contains(&slice.number)) {
-            for (sum, amount) in sums.iter_mut().zip(slice.amounts) {
+            for (sum, amount) in amounts.iter_mut().zip(slice.amounts) {
                 *sum += amount as f64;
             }
         }
-        let covered = now.since(Millis(oldest * SLICE_MS)).min(now.since(ring.since)).max(LEAST_MS);
-        let [records, bytes, read_records, read_bytes] = sums.map(|sum| sum * 1000.0 / covered as f64);
-        Heat {
-            records_per_second: records,
-            bytes_per_second: bytes,
-            read_records_per_second: read_records,
-            read_bytes_per_second: read_bytes,
-        }
+        let covered_ms = now.since(Millis(oldest * SLICE_MS)).min(now.since(ring.since)).max(LEAST_MS);
+        Sums { amounts, covered_ms }
     }
 
     /// For how long it has been measured.
@@ -123,6 +150,20 @@ mod tests {
         assert!(later.records_per_second < 40.0, "{later:?}");
         assert_eq!(meter.heat(Millis(start + 200_000)), Heat::default());
         assert_eq!(meter.heat(Millis(start - 3_600_000)), Heat::default(), "a clock that went back gives no nonsense");
+    }
+
+    #[test]
+    fn what_goes_on_in_the_children_of_a_split_shard_is_counted_once() {
+        let (parent, split) = (Meter::new(Millis(0)), 70_000);
+        let children = [Meter::new(Millis(split)), Meter::new(Millis(split))];
+        for now in (0..200_000).step_by(100) {
+            let meter = if now < split { &parent } else { &children[usize::from(now % 200 == 0)] };
+            meter.wrote(Millis(now), 20, 0);
+            if now >= 60_000 {
+                let heat = Meter::together(children.iter().chain([&parent]), Millis(now));
+                assert!((heat.records_per_second - 200.0).abs() < 5.0, "at {now}: {heat:?}");
+            }
+        }
     }
 
     #[test]

@@ -127,8 +127,8 @@ impl Log {
             let dir = self.dir.join(&name);
             if let Some(stream) = Stream::open(&name, &dir, self.ground.clone())? {
                 streams.by_name.insert(name, Arc::new(stream));
-            } else if let Err(error) = delete::finish(disk, &dir) {
-                tracing::warn!(dir = %dir.display(), %error, "what a deleted stream left could not be removed");
+            } else if let Err(error) = delete::clear(disk, &dir) {
+                tracing::error!(dir = %dir.display(), %error, "a folder holds no stream that can be opened, and is not empty");
             }
         }
         Ok(())

@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::batch::Batch;
 use crate::error::AppendError;
-use crate::limit::{GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, SHARD_QUEUE_APPENDS_MAX, SHARD_QUEUE_BYTES_MAX};
+use crate::limit::{
+    GROUP_BYTES_MAX, LOG_QUEUE_BYTES_MAX, SHARD_QUEUE_APPENDS_MAX, SHARD_QUEUE_BYTES_MAX, SMALL_GROUP_BYTES,
+};
 use crate::shard::Shard;
 
 pub(crate) type Answer = Result<(Range<Offset>, Millis), AppendError>;
@@ -108,15 +110,24 @@ impl Shard {
         Ok((receiver, schedule))
     }
 
-    /// What is written together next.
+    /// What is written together next: at least one batch, if any waits.
     pub(crate) fn take_group(&self, segment_bytes: u64) -> Vec<Waiting> {
-        let most = GROUP_BYTES_MAX.min(usize::try_from(segment_bytes).unwrap_or(usize::MAX));
+        self.take(GROUP_BYTES_MAX.min(usize::try_from(segment_bytes).unwrap_or(usize::MAX)), 1)
+    }
+
+    /// What of it makes a small group, and be it nothing.
+    pub(crate) fn take_small_group(&self) -> Vec<Waiting> {
+        self.take(SMALL_GROUP_BYTES as usize, 0)
+    }
+
+    /// Up to so many bytes, and `least` batches in any case.
+    fn take(&self, most: usize, least: usize) -> Vec<Waiting> {
         let mut queue = self.queue.lock();
         let mut bytes = 0;
         let mut count = 0;
         for waiting in &queue.waiting {
             bytes += waiting.batch.bytes();
-            if bytes > most && count > 0 {
+            if bytes > most && count >= least {
                 bytes -= waiting.batch.bytes();
                 break;
             }

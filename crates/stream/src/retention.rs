@@ -1,5 +1,6 @@
 //! Retention: which closed segments may go. Decided from facts alone; whole segments only, oldest first.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use base::{Millis, Offset};
 
 use crate::disk::Disk;
 use crate::error::is_full;
+use crate::index::Summary;
 use crate::segment;
 use crate::shard::{Shard, StartFile, start_path};
 use crate::store::{self, Sealed};
@@ -40,7 +42,7 @@ pub(crate) fn roll_age(retention: Duration) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) shard: usize,
-    /// When its last record arrived.
+    /// When its last record arrived, or since when it has been seen, whichever is earlier.
     pub(crate) aged_from: i64,
     pub(crate) bytes: u64,
 }
@@ -184,16 +186,36 @@ impl Shard {
         view.closed.iter_mut().map(judge).collect()
     }
 
-    /// Removes the `count` oldest closed segments: first the new start is noted durably, then the files go.
-    pub(crate) fn remove_oldest(&self, count: usize) -> std::io::Result<Swept> {
-        let (going, start) = {
-            let view = self.view.read();
-            let count = count.min(view.closed.len());
-            let going: Vec<_> = view.closed.iter().take(count).map(|closed| closed.summary).collect();
-            let Some(last) = going.last() else { return Ok(Swept::default()) };
-            let start = last.end;
-            (going, start)
-        };
+    /// Removes the `count` oldest closed segments: first the new start is noted durably, then the files go. Tells what went
+    /// also if not all could.
+    pub(crate) fn remove_oldest(&self, count: usize) -> (Swept, io::Result<()>) {
+        let mut swept = Swept::default();
+        let removed = self.part_with(count).and_then(|gone| {
+            let mut failed = Ok(());
+            for summary in gone {
+                let removed = segment::remove(&*self.around.disk, &self.dir, summary.base);
+                // After it: a reader who found the segment a moment ago may have opened it until then.
+                self.around.cache.forget(self.key(summary.base));
+                match removed {
+                    Ok(()) => {
+                        let records = Offset(summary.end).since(Offset(summary.base));
+                        swept += Swept { segments: 1, bytes: summary.bytes, records };
+                    }
+                    // The next start tries again.
+                    Err(error) => failed = failed.and(Err(error)),
+                }
+            }
+            failed.and_then(|()| self.around.disk.sync_dir(&self.dir))
+        });
+        self.counts.removed_segments.add(swept.segments);
+        self.counts.removed_bytes.add(swept.bytes);
+        (swept, removed)
+    }
+
+    /// Shows readers a later start, noted durably. Returns the segments before it.
+    fn part_with(&self, count: usize) -> io::Result<Vec<Summary>> {
+        let going: Vec<Summary> = self.view.read().closed.iter().take(count).map(|closed| closed.summary).collect();
+        let Some(start) = going.last().map(|last| last.end) else { return Ok(going) };
         let disk = &*self.around.disk;
         let free_indexes = || going.iter().try_for_each(|summary| segment::remove_index(disk, &self.dir, summary.base));
         // The headers go, and what they say of producers is still promised.
@@ -213,22 +235,10 @@ impl Shard {
             }
             noted => noted?,
         }
-        {
-            let mut view = self.view.write();
-            view.start = start;
-            view.closed.drain(..going.len());
-        }
-        let mut swept = Swept::default();
-        for summary in going {
-            self.around.cache.forget(self.key(summary.base));
-            segment::remove(disk, &self.dir, summary.base)?;
-            let records = Offset(summary.end).since(Offset(summary.base));
-            swept += Swept { segments: 1, bytes: summary.bytes, records };
-        }
-        disk.sync_dir(&self.dir)?;
-        self.counts.removed_segments.add(swept.segments);
-        self.counts.removed_bytes.add(swept.bytes);
-        Ok(swept)
+        let mut view = self.view.write();
+        view.start = start;
+        view.closed.drain(..going.len());
+        Ok(going)
     }
 }
 

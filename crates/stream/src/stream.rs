@@ -18,7 +18,7 @@ use crate::counts::StreamCounts;
 use crate::delete;
 use crate::error::{AppendError, FetchError, OpenError, ReshardError};
 use crate::fetch::Fetched;
-use crate::heat::Heat;
+use crate::heat::{Heat, Meter};
 use crate::metadata::Metadata;
 use crate::queue::Answer;
 use crate::range::HashRange;
@@ -370,6 +370,13 @@ impl Stream {
         self.shard(shard).map_or(Heat::default(), |shard| shard.meter.heat(now))
     }
 
+    /// How busy all shards are together, those included that were closed within the last minute.
+    #[must_use]
+    pub fn total_heat(&self) -> Heat {
+        let shape = self.shape();
+        Meter::together(shape.shards.values().map(|shard| &shard.meter), self.ground.around.clock.now())
+    }
+
     /// Appends a batch, and returns its offsets once it is on disk. If the caller goes away meanwhile, the batch is
     /// appended all the same.
     ///
@@ -527,13 +534,18 @@ impl Stream {
         let (retention, most) = (settings.retention, settings.retention_bytes);
         let going = retention::decide(shape.shards.len(), candidates, self.bytes(), now, retention, most);
         let mut swept = Swept::default();
-        for (shard, count) in shape.shards.values().zip(going).filter(|(_, count)| *count > 0) {
-            match shard.remove_oldest(count) {
-                Ok(removed) => swept += removed,
-                Err(error) if !self.is_deleted() => {
+        {
+            // What is deleted or closed meanwhile waits until the files of this stream are left alone.
+            let changing = self.changing.lock();
+            if changing.over.is_some() {
+                return swept;
+            }
+            for (shard, count) in shape.shards.values().zip(going).filter(|(_, count)| *count > 0) {
+                let (removed, failed) = shard.remove_oldest(count);
+                swept += removed;
+                if let Err(error) = failed {
                     tracing::warn!(stream = self.name, shard = shard.id.0, %error, "old segments could not be removed");
                 }
-                Err(_) => {}
             }
         }
         self.expire_shards(now.plus_ms(-i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)));

@@ -102,13 +102,9 @@ pub(crate) const fn mode_name(mode: ShardMode) -> &'static str {
 
 /// The stream as it is now; `readers` are those of this stream.
 pub(crate) fn draw(stream: &Stream, readers: Vec<Reader>, at_ms: i64) -> Picture {
-    let mut heat = Heat::default();
-    let draw_shard = |info: ShardInfo| {
-        let hot = stream.heat(info.id);
-        heat = heat + hot;
-        shard(stream, &info, hot)
-    };
-    let shards: Vec<Shard> = stream.shard_infos().into_iter().map(draw_shard).collect();
+    let heat = stream.total_heat();
+    let shards: Vec<Shard> =
+        stream.shard_infos().into_iter().map(|info| shard(stream, &info, stream.heat(info.id))).collect();
     let settings = stream.settings();
     let open_shards = shards.iter().filter(|shard| shard.closed_ms.is_none()).count();
     let ill = shards.iter().find(|shard| shard.why.is_some());

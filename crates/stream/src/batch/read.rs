@@ -16,6 +16,8 @@ pub struct RecordView<'a> {
     pub key: Option<&'a [u8]>,
     /// Payload. (A null payload, which only foreign producers write, reads as empty.)
     pub value: &'a [u8],
+    /// Whether it lies encrypted in the log.
+    pub encrypted: bool,
     headers: &'a [u8],
     headers_count: u32,
 }
@@ -58,6 +60,7 @@ pub(crate) struct Records<'a> {
     base_timestamp: i64,
     /// The one time of all records, if the batch carries it instead of theirs.
     append_time: Option<i64>,
+    encrypted: bool,
     count: u32,
     index: u32,
     rest: &'a [u8],
@@ -70,6 +73,7 @@ impl<'a> Records<'a> {
             base_offset: header.base_offset,
             base_timestamp: header.base_timestamp,
             append_time: header.is_log_append_time().then_some(header.max_timestamp),
+            encrypted: header.is_encrypted(),
             count: header.count,
             index: 0,
             rest: records,
@@ -101,7 +105,8 @@ impl<'a> Records<'a> {
         }
         let timestamp = self.append_time.unwrap_or_else(|| self.base_timestamp.saturating_add(time_delta));
         let offset = Offset(self.base_offset + u64::from(self.index));
-        Some(RecordView { offset, timestamp: Millis(timestamp), key, value, headers, headers_count })
+        let encrypted = self.encrypted;
+        Some(RecordView { offset, timestamp: Millis(timestamp), key, value, encrypted, headers, headers_count })
     }
 }
 

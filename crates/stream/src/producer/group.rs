@@ -20,7 +20,8 @@ impl Shard {
         }
         let mut next = self.view.read().end();
         let producers = self.producers.lock();
-        let mut trial = Trial::new(&producers);
+        let coming = group.iter().filter_map(|waiting| waiting.batch.stamp()).map(|stamp| stamp.producer()).collect();
+        let mut trial = Trial::new(&producers, coming);
         let mut fresh: Vec<Waiting> = Vec::with_capacity(group.len());
         let mut starts = Vec::with_capacity(group.len());
         for waiting in group {

@@ -1,6 +1,6 @@
 //! What a shard remembers of its producers, and what that makes of a batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -68,6 +68,16 @@ impl Known {
     }
 }
 
+/// A batch that was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Noted {
+    pub(crate) stamp: Stamp,
+    pub(crate) count: u32,
+    pub(crate) offset: u64,
+    /// The latest arrival time in it.
+    pub(crate) time: i64,
+}
+
 /// What is to be done with a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -131,6 +141,14 @@ impl Producers {
         full
     }
 
+    /// Takes up batches that were written together; returns how many producers had to be forgotten for them. Newcomers come
+    /// last, when nobody who has a batch among them is idle any more.
+    pub(crate) fn note_all(&mut self, batches: impl Iterator<Item = Noted>) -> u64 {
+        let (known, new): (Vec<_>, Vec<_>) = batches.partition(|it| self.known.contains_key(&it.stamp.producer()));
+        let batches = known.into_iter().chain(new);
+        batches.map(|it| u64::from(self.note(it.stamp, it.count, it.offset, it.time))).sum()
+    }
+
     /// Forgets who has stored nothing for [`PRODUCER_IDLE_MAX`]; returns how many. `elapsed` is what has really passed since
     /// the log was opened: no clock that jumps makes anybody older, and a restart makes all of them young.
     pub(crate) fn sweep(&mut self, elapsed: Duration) -> usize {
@@ -155,15 +173,18 @@ fn repeated(known: &Known, stamp: Stamp, count: u32) -> Option<Stored> {
 #[derive(Debug)]
 pub(super) struct Trial<'p> {
     producers: &'p Producers,
-    /// Those who have a batch among them.
+    /// Whose batches come: none of them is forgotten for another.
+    coming: BTreeSet<i64>,
+    /// Those who have a batch among them that is to be stored.
     ahead: BTreeMap<i64, Known>,
     /// How many of them were unknown before.
     newcomers: usize,
 }
 
 impl<'p> Trial<'p> {
-    pub(super) fn new(producers: &'p Producers) -> Self {
-        Self { producers, ahead: BTreeMap::new(), newcomers: 0 }
+    /// Of batches of these producers.
+    pub(super) fn new(producers: &'p Producers, coming: BTreeSet<i64>) -> Self {
+        Self { producers, coming, ahead: BTreeMap::new(), newcomers: 0 }
     }
 
     /// Judges a batch that would be stored at `offset`.
@@ -229,6 +250,6 @@ impl<'p> Trial<'p> {
             known.seen.is_some_and(|seen| self.producers.swept.saturating_sub(seen) >= PRODUCER_KEPT_LEAST)
         };
         let producers = self.producers.known.iter();
-        producers.filter(|(id, known)| idle(known) && !self.ahead.contains_key(id)).count() >= over
+        producers.filter(|(id, known)| idle(known) && !self.coming.contains(id)).count() >= over
     }
 }

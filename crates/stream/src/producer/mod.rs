@@ -18,5 +18,5 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use known::Producers;
+pub(crate) use known::{Noted, Producers};
 pub(crate) use recover::recover;

@@ -40,6 +40,8 @@ pub(crate) fn recover(
     }
     // Without it, nothing tells who wrote what retention has taken.
     let (from, mut producers) = saved.unwrap_or_else(|| (view.start, Producers::new(view.start > 0)));
+    // Nor with an old one: whoever was known then had been forgotten when there was none to save.
+    producers.forgetful |= from < view.start;
     let mut replay = Replay { from, producers: &mut producers, batches: 0 };
     for summary in view.closed.iter().map(|closed| closed.summary) {
         if summary.end > from && summary.stamped > 0 {

@@ -1,10 +1,11 @@
 //! The judging against a model that keeps everything and looks through all of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::known::{Producers, Trial, Verdict};
+use super::known::{Noted, Producers, Trial, Verdict};
 use super::snapshot;
 use crate::batch::Stamp;
 use crate::error::AppendError;
@@ -140,7 +141,7 @@ proptest! {
             match event {
                 Event::Group(group, succeeds) => {
                     let mut ahead = model.clone();
-                    let mut trial = Trial::new(&producers);
+                    let mut trial = Trial::new(&producers, BTreeSet::new());
                     let mut written = Vec::new();
                     for (producer, sending, count) in group {
                         let Some((stamp, count)) = send(&ahead, producer, sending, count) else { continue };
@@ -180,7 +181,7 @@ fn stamp(producer: i64, epoch: i16, sequence: i32) -> Stamp {
 }
 
 fn judge(producers: &Producers, stamp: Stamp) -> Verdict {
-    Trial::new(producers).judge(stamp, 1, 1_000)
+    Trial::new(producers, BTreeSet::new()).judge(stamp, 1, 1_000)
 }
 
 #[test]
@@ -232,7 +233,7 @@ fn of_too_many_producers_the_longest_idle_goes_but_nobody_who_stored_within_a_qu
     producers.note(stamp(2, 0, 1), 1, 4, 0);
     producers.sweep(PRODUCER_KEPT_LEAST);
     {
-        let mut trial = Trial::new(&producers);
+        let mut trial = Trial::new(&producers, BTreeSet::new());
         assert_eq!(trial.judge(stamp(3, 0, 0), 1, 5), Verdict::New);
         assert_eq!(trial.judge(stamp(4, 0, 0), 1, 6), Verdict::New);
         assert_eq!(trial.judge(stamp(5, 0, 0), 1, 7), refused, "producer 2 has just stored");
@@ -241,6 +242,29 @@ fn of_too_many_producers_the_longest_idle_goes_but_nobody_who_stored_within_a_qu
     assert_eq!(producers.len(), 3);
     assert!(matches!(judge(&producers, stamp(0, 0, 1)), Verdict::Repeat(_)), "who stored later stays");
     assert_eq!(judge(&producers, stamp(1, 0, 1)), Verdict::New, "producer 1 is forgotten");
+}
+
+#[test]
+fn nobody_is_forgotten_for_a_newcomer_of_the_same_group() {
+    let mut producers = Producers::limited(2);
+    producers.note(stamp(1, 0, 0), 1, 0, 0);
+    producers.note(stamp(2, 0, 0), 1, 1, 0);
+    producers.sweep(Duration::ZERO);
+    producers.note(stamp(2, 0, 1), 1, 2, 0);
+    producers.sweep(PRODUCER_KEPT_LEAST);
+    let verdict = |producers: &Producers, coming: &[i64]| {
+        Trial::new(producers, coming.iter().copied().collect()).judge(stamp(3, 0, 0), 1, 3)
+    };
+    assert_eq!(verdict(&producers, &[3]), Verdict::New, "producer 1 is idle");
+    let refused = Verdict::Refused(AppendError::TooManyProducers { max: 2 });
+    assert_eq!(verdict(&producers, &[3, 1]), refused, "but it goes on in this group");
+    producers.sweep(2 * PRODUCER_KEPT_LEAST);
+    assert_eq!(verdict(&producers, &[3, 1]), Verdict::New, "now producer 2 is idle");
+    let noted = |stamp, offset| Noted { stamp, count: 1, offset, time: 0 };
+    let group = [noted(stamp(3, 0, 0), 3), noted(stamp(1, 0, 1), 4)];
+    assert_eq!(producers.note_all(group.into_iter()), 1);
+    assert!(matches!(judge(&producers, stamp(1, 0, 0)), Verdict::Repeat(_)), "its earlier batch is known, too");
+    assert!(matches!(judge(&producers, stamp(3, 0, 0)), Verdict::Repeat(_)));
 }
 
 #[test]

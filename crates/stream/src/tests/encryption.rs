@@ -152,3 +152,18 @@ async fn changed_records_are_damage_even_where_the_crc_was_made_to_fit() {
     assert!(matches!(stream.fetch(SHARD, Offset::ZERO, 1), Err(FetchError::Corrupt(_))));
     assert_eq!(stream.fetch(SHARD, Offset(3), 1).expect("reads on behind it").records().count(), 3);
 }
+
+#[tokio::test]
+async fn each_record_tells_whether_it_lies_encrypted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open(dir.path(), Some(Keyring::new(&[1; 32])));
+    let stream = log.create("s", &StreamSettings::default()).expect("is made");
+    for (from, encryption) in [(0, false), (3, true), (6, false)] {
+        stream.set_encryption(encryption).expect("is changed");
+        stream.append(SHARD, batch(from, Compression::None)).await.expect("appends");
+    }
+    let fetched = stream.fetch(SHARD, Offset::ZERO, 100_000).expect("reads");
+    let told: Vec<bool> = fetched.records().map(|record| record.expect("whole").encrypted).collect();
+    assert_eq!(told, [false, false, false, true, true, true, false, false, false]);
+    log.close();
+}
