@@ -34,7 +34,7 @@ const NAMES_DEFAULT: i32 = 10;
 const IN_THE_FILE: [(&str, &str); 8] = [
     ("CreateDeliveryStream", "Add [stream.NAME] and a [table.NAME] with from = \"NAME\" to the server's file"),
     ("DeleteDeliveryStream", "Remove the stream and the tables that read from it from the server's file"),
-    ("UpdateDestination", "Change [table.NAME] in the server's file: a running server follows it"),
+    ("UpdateDestination", "Change [table.NAME] in the server's file and start the server again"),
     ("StartDeliveryStreamEncryption", "Turn on encryption in [stream.NAME] of the server's file"),
     ("StopDeliveryStreamEncryption", "Turn off encryption in [stream.NAME] of the server's file"),
     ("TagDeliveryStream", "Tag the stream through the Kinesis API: AddTagsToStream"),

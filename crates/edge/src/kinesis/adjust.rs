@@ -27,8 +27,11 @@ const METRICS: [&str; 8] = [
     "WriteProvisionedThroughputExceeded",
     "ReadProvisionedThroughputExceeded",
     "IteratorAgeMilliseconds",
-    "ALL",
+    ALL,
 ];
+
+/// Stands for all others.
+const ALL: &str = "ALL";
 
 const METRICS_MAX: usize = 7;
 
@@ -233,33 +236,26 @@ pub(crate) struct MonitoringOutput {
 }
 
 pub(crate) fn enable_monitoring(desk: &Desk, input: MonitoringInput) -> Result<MonitoringOutput, Fault> {
-    set_monitoring(desk, input, |held, asked| {
-        let all = asked.iter().any(|name| name == "ALL") || held.iter().any(|name| name == "ALL");
-        let wanted = |name: &&&str| !all && (held.iter().chain(asked).any(|known| known == **name));
-        if all {
-            vec!["ALL".to_owned()]
-        } else {
-            METRICS.iter().filter(wanted).map(|name| (*name).to_owned()).collect()
-        }
-    })
+    set_monitoring(desk, input, |is_on, is_named| is_on || is_named)
 }
 
 pub(crate) fn disable_monitoring(desk: &Desk, input: MonitoringInput) -> Result<MonitoringOutput, Fault> {
-    set_monitoring(desk, input, |held, asked| {
-        if asked.iter().any(|name| name == "ALL") {
-            return Vec::new();
-        }
-        let all = held.iter().any(|name| name == "ALL");
-        let was_on = |name: &str| name != "ALL" && (all || held.iter().any(|known| known == name));
-        let stays = |name: &&&str| was_on(name) && !asked.iter().any(|gone| gone == **name);
-        METRICS.iter().filter(stays).map(|name| (*name).to_owned()).collect()
-    })
+    set_monitoring(desk, input, |is_on, is_named| is_on && !is_named)
+}
+
+/// Those of the metrics that `wanted` holds for, in the order of the model. `ALL` names all others.
+fn metrics(wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    METRICS.iter().filter(|name| **name != ALL && wanted(name)).map(|name| (*name).to_owned()).collect()
+}
+
+fn names(named: &[String], metric: &str) -> bool {
+    named.iter().any(|name| name == metric || name == ALL)
 }
 
 fn set_monitoring(
     desk: &Desk,
     input: MonitoringInput,
-    decide: impl FnOnce(&[String], &[String]) -> Vec<String>,
+    stays: impl Fn(bool, bool) -> bool,
 ) -> Result<MonitoringOutput, Fault> {
     let asked = input.shard_level_metrics;
     let mut constraints = Constraints::default();
@@ -276,8 +272,11 @@ fn set_monitoring(
     constraints.kept()?;
     let stream = desk.stream(input.stream_name.as_ref(), input.stream_arn.as_ref())?;
     let (current, desired) = desk.attributes.change(&stream, |attributes| {
-        let desired = decide(&attributes.metrics, &asked.unwrap_or_default());
-        Ok((std::mem::replace(&mut attributes.metrics, desired.clone()), desired))
+        let (held, asked) = (&attributes.metrics, asked.unwrap_or_default());
+        let current = metrics(|metric| names(held, metric));
+        let desired = metrics(|metric| stays(names(held, metric), names(&asked, metric)));
+        attributes.metrics.clone_from(&desired);
+        Ok((current, desired))
     })?;
     Ok(MonitoringOutput {
         stream_name: stream.name().to_owned(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base::Millis;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use stream::Stream;
 use uuid::Uuid;
@@ -55,13 +55,22 @@ impl Consumer {
 /// The attributes of all streams that were asked for, read once. As many as there are streams.
 #[derive(Debug, Default)]
 pub(crate) struct AttributesBook {
-    known: Mutex<HashMap<Uuid, Arc<Mutex<Arc<Attributes>>>>>,
+    known: RwLock<HashMap<Uuid, Arc<Page>>>,
+}
+
+/// Those of one stream.
+#[derive(Debug)]
+struct Page {
+    /// Held by who changes them, until that is on disk.
+    changing: Mutex<()>,
+    /// Never held for long: each put asks.
+    now: RwLock<Arc<Attributes>>,
 }
 
 impl AttributesBook {
     /// The attributes of a stream as they are now.
     pub(crate) fn of(&self, stream: &Stream) -> Arc<Attributes> {
-        self.page(stream).lock().clone()
+        self.page(stream).now.read().clone()
     }
 
     /// Changes them, durably; what `change` answers is passed on, and an error changes nothing.
@@ -71,10 +80,11 @@ impl AttributesBook {
         change: impl FnOnce(&mut Attributes) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let page = self.page(stream);
-        let mut held = page.lock();
-        let mut changed = Attributes::clone(&held);
+        let _alone = page.changing.lock();
+        let now = page.now.read().clone();
+        let mut changed = Attributes::clone(&now);
         let answer = change(&mut changed)?;
-        if **held != changed {
+        if *now != changed {
             let bytes = serde_json::to_vec(&changed).expect("names and texts are JSON");
             stream.set_note(NOTE, &bytes).map_err(|error| {
                 if error.kind() == std::io::ErrorKind::InvalidInput {
@@ -83,19 +93,18 @@ impl AttributesBook {
                 tracing::error!(stream = stream.name(), %error, "the note of the Kinesis door could not be written");
                 Fault::internal("The change could not be written to disk; the server's log says why.")
             })?;
-            *held = Arc::new(changed);
+            *page.now.write() = Arc::new(changed);
         }
         Ok(answer)
     }
 
     /// Forgets a stream that was deleted.
     pub(crate) fn forget(&self, stream: &Stream) {
-        self.known.lock().remove(&stream.uuid());
+        self.known.write().remove(&stream.uuid());
     }
 
-    fn page(&self, stream: &Stream) -> Arc<Mutex<Arc<Attributes>>> {
-        let mut known = self.known.lock();
-        if let Some(page) = known.get(&stream.uuid()) {
+    fn page(&self, stream: &Stream) -> Arc<Page> {
+        if let Some(page) = self.known.read().get(&stream.uuid()) {
             return page.clone();
         }
         let read = stream.note(NOTE).and_then(|bytes| match serde_json::from_slice(&bytes) {
@@ -105,10 +114,12 @@ impl AttributesBook {
                 None
             }
         });
-        let page = Arc::new(Mutex::new(Arc::new(read.unwrap_or_default())));
-        if !stream.is_deleted() {
-            known.insert(stream.uuid(), page.clone());
+        let page = Arc::new(Page { changing: Mutex::default(), now: RwLock::new(Arc::new(read.unwrap_or_default())) });
+        let mut known = self.known.write();
+        if stream.is_deleted() {
+            return page;
         }
-        page
+        // Who was faster may have changed it since.
+        known.entry(stream.uuid()).or_insert(page).clone()
     }
 }

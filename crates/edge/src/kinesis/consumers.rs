@@ -58,9 +58,9 @@ fn no_consumer(desk: &Desk, named: &str) -> Fault {
 /// The stream and the name of the consumer with that ARN.
 pub(crate) fn by_arn(desk: &Desk, arn: &str) -> Result<(Arc<Stream>, String), Fault> {
     let missing = || no_consumer(desk, arn);
-    let (_, tail) = arn.split_once("/consumer/").ok_or_else(missing)?;
+    let (stream_arn, tail) = arn.split_once("/consumer/").ok_or_else(missing)?;
     let (name, created) = tail.rsplit_once(':').ok_or_else(missing)?;
-    let stream = desk.log.stream(stream_of_arn(arn)).ok_or_else(missing)?;
+    let stream = desk.log.stream(stream_of_arn(stream_arn)).ok_or_else(missing)?;
     let attributes = desk.attributes(&stream);
     let found = attributes.consumers.get(name);
     let is_it = found.is_some_and(|consumer| consumer.created_ms.div_euclid(1000).to_string() == created);

@@ -56,11 +56,10 @@ pub(crate) fn check_stream(constraints: &mut Constraints, name: Option<&String>,
     constraints.arn("streamARN", arn, Pattern::StreamArn);
 }
 
-/// The name of the stream in an ARN of a stream or a consumer. Region and account are not judged: there is one of each
+/// The name of the stream in its ARN. Region and account are not judged: there is one of each
 /// here, and clients are configured with whatever they have.
 pub(crate) fn stream_of_arn(arn: &str) -> &str {
-    let tail = arn.split_once(":stream/").map_or("", |(_, tail)| tail);
-    tail.split('/').next().unwrap_or_default()
+    arn.split_once(":stream/").map_or("", |(_, name)| name)
 }
 
 /// The number of a shard by any name that the service takes: `shardId-000000000007`, `shardId-7`, `7`, `anything-7`.
@@ -207,7 +206,7 @@ mod tests {
     fn an_arn_names_its_stream() {
         let arn = "arn:aws:kinesis:eu-west-1:000000000000:stream/clicks";
         assert_eq!(stream_of_arn(arn), "clicks");
-        assert_eq!(stream_of_arn(&format!("{arn}/consumer/app:1")), "clicks");
+        assert_eq!(stream_of_arn(&format!("{arn}/consumer/app:1")), "clicks/consumer/app:1", "that is no stream");
         assert_eq!(stream_of_arn("nonsense"), "");
     }
 }

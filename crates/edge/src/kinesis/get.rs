@@ -1,6 +1,5 @@
 //! Records out, asked for: iterators, and the records from one on.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use base::{Millis, Offset, ShardId};
@@ -275,7 +274,8 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    /// At least one record, if there is any, from `from` on. What retention has removed is passed over.
+    /// At least one record, if there is any, from `from` on. What retention has removed is passed over; what cannot be read
+    /// is told to who begins with it.
     pub(crate) fn from(
         desk: &Desk,
         stream: &Arc<Stream>,
@@ -303,11 +303,19 @@ impl Read {
                 }
                 // A place that was promised but has no record yet.
                 Err(FetchError::Beyond { .. }) => break,
+                Err(_) if read.count > 0 => break,
                 Err(error) => return Err(unreadable(desk, stream, info.id, &error)),
             };
             if fetched.is_empty() || !read.take(fetched, stream, info.id, most)? {
                 break;
             }
+        }
+        // Where damage ends the shard, nothing seems to be there; a fetch tells.
+        if read.count == 0
+            && read.next == end
+            && let Err(error @ FetchError::Corrupt(_)) = stream.fetch(info.id, end, 1)
+        {
+            return Err(unreadable(desk, stream, info.id, &error));
         }
         Ok(read)
     }
@@ -333,11 +341,17 @@ impl Read {
         Ok(Some(read))
     }
 
-    /// Takes as many of the fetched records as may be given; whether all were.
+    /// Takes as many of the fetched records as may be given, up to one that cannot be read; whether all were.
     fn take(&mut self, fetched: Fetched, stream: &Stream, shard: ShardId, most: Most) -> Result<bool, Fault> {
         let mut all = true;
         for record in fetched.records() {
-            let record = record.map_err(|error| damaged(stream, shard, &error))?;
+            let record = match record {
+                Err(_) if self.count > 0 => {
+                    all = false;
+                    break;
+                }
+                record => record.map_err(|error| damaged(stream, shard, &error))?,
+            };
             let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len);
             if self.count == most.records || (self.count > 0 && self.bytes + bytes > most.bytes) {
                 all = false;
@@ -355,7 +369,6 @@ impl Read {
     /// The records, in the shape of the API.
     pub(crate) fn records(&self, stream: &Stream, shard: ShardId) -> Result<Vec<Record<'_>>, Fault> {
         let origin: Origin = Desk::origin(stream, shard);
-        let encryption_type = stream.settings().encryption.then_some(KMS);
         let mut records = Vec::with_capacity(self.count);
         for record in self.fetched.iter().flat_map(Fetched::records).take(self.count) {
             let record = record.map_err(|error| damaged(stream, shard, &error))?;
@@ -363,8 +376,8 @@ impl Read {
                 sequence_number: origin.record(record.offset, record.timestamp),
                 approximate_arrival_timestamp: Timestamp(record.timestamp),
                 data: BlobRef(record.value),
-                partition_key: record.key.map_or(Cow::Borrowed(""), String::from_utf8_lossy),
-                encryption_type,
+                partition_key: record.key.map(String::from_utf8_lossy),
+                encryption_type: record.encrypted.then_some(KMS),
             });
         }
         Ok(records)

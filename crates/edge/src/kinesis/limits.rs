@@ -27,7 +27,7 @@ const LIST_SHARDS_CALLS: f64 = 1000.0;
 /// Between two calls of `SubscribeToShard` of a consumer for a shard: one may come in a second.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Shards whose buckets are kept. Beyond it those that have been full longest are dropped: a full bucket says nothing.
+/// Shards whose buckets are kept. Beyond it all full ones are dropped: a full bucket says nothing.
 const BUCKETS_MAX: usize = 20_000;
 
 /// A token bucket that holds one second's worth. What is taken may leave a debt, so that something larger than the

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{ErrorKind, ShardId};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use stream::{AppendError, BatchBuilder, ByShard, RecordRef, Stream};
+use stream::{AppendError, BatchBuilder, ByShard, RecordRef, ShardMode, Stream};
 use tokio::time::Instant;
 
 use super::constraint::{Constraints, Pattern};
@@ -118,7 +118,9 @@ impl Target {
     fn find(desk: &Desk, name: Option<&String>, arn: Option<&String>) -> Self {
         let stream = Desk::wanted(name, arn).ok().and_then(|name| desk.log.stream(name));
         let bytes_max = stream.as_ref().map(|stream| stream.settings().record_bytes_max as usize);
-        let spread = stream.as_ref().is_some_and(|stream| desk.attributes(stream).spread);
+        // Of a provisioned stream keys decide; what was said before it became one holds when it is on-demand again.
+        let on_demand = stream.as_ref().filter(|stream| stream.mode() == ShardMode::OnDemand);
+        let spread = on_demand.is_some_and(|stream| desk.attributes(stream).spread);
         Self { stream, bytes_max: bytes_max.unwrap_or(RECORD_BYTES_DEFAULT), spread }
     }
 
@@ -232,8 +234,7 @@ pub(crate) async fn put_record(desk: &Desk, input: PutRecordInput) -> Result<Put
     let hash = hash_of(&entry)?;
     if let Some(text) = ordering {
         // Sequence numbers of a shard always grow, so there is nothing to wait for; only nonsense is refused.
-        let known = Sequence::parse(text).is_some_and(|sequence| sequence.time() <= desk.clock.now());
-        if !known {
+        if !was_given(desk, &stream, text) {
             return Err(Fault::invalid(format!(
                 "ExclusiveMinimumSequenceNumber {text} used in PutRecord on stream {} under account {} is invalid.",
                 stream.name(),
@@ -252,6 +253,17 @@ pub(crate) async fn put_record(desk: &Desk, input: PutRecordInput) -> Result<Put
         Some(Outcome::Throttled { shard }) => Err(desk.rate_exceeded(shard, stream.name())),
         Some(Outcome::Waiting | Outcome::Failed) | None => Err(Fault::internal("Internal service failure.")),
     }
+}
+
+/// Whether this may be the sequence number of a record that is stored: it carries no later time than now, or is one of this
+/// stream's own, whose records are never earlier than those before them, also when the clock went back since.
+fn was_given(desk: &Desk, stream: &Stream, text: &str) -> bool {
+    let Some(sequence) = Sequence::parse(text) else { return false };
+    let shard = u32::try_from(sequence.shard()).map(ShardId);
+    sequence.time() <= desk.clock.now()
+        || shard.is_ok_and(|shard| {
+            sequence.is_of(Desk::origin(stream, shard)) && sequence.after() <= stream.bounds(shard).end
+        })
 }
 
 /// The records that go to one shard, in the order of the request.
@@ -314,7 +326,7 @@ async fn store(
                     }
                 }
                 Err(AppendError::ShardClosed { .. }) => waiting.extend(records),
-                Err(error) => refuse(desk, stream, shard, &error, &records, &mut outcomes)?,
+                Err(error) => refuse(stream, shard, &error, &records, &mut outcomes),
             }
         }
         if waiting.is_empty() {
@@ -324,6 +336,10 @@ async fn store(
         waiting.sort_unstable();
     }
     count(desk, entries, &outcomes);
+    let all_stored = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Stored { .. }));
+    if !all_stored && stream.is_deleted() {
+        return Err(desk.no_stream(stream.name()));
+    }
     Ok(outcomes)
 }
 
@@ -334,26 +350,17 @@ async fn append(stream: &Stream, shard: ShardId, group: Group) -> Appended {
     (shard, group.records, appended.map(|(offsets, arrived)| (offsets.start, arrived)))
 }
 
-fn refuse(
-    desk: &Desk,
-    stream: &Stream,
-    shard: ShardId,
-    error: &AppendError,
-    records: &[usize],
-    outcomes: &mut [Outcome],
-) -> Result<(), Fault> {
-    if stream.is_deleted() {
-        return Err(desk.no_stream(stream.name()));
-    }
+fn refuse(stream: &Stream, shard: ShardId, error: &AppendError, records: &[usize], outcomes: &mut [Outcome]) {
     let outcome = match error.kind() {
         ErrorKind::Throttled => Outcome::Throttled { shard },
         _ => {
-            tracing::error!(stream = stream.name(), shard = shard.0, %error, "records could not be stored");
+            if !stream.is_deleted() {
+                tracing::error!(stream = stream.name(), shard = shard.0, %error, "records could not be stored");
+            }
             Outcome::Failed
         }
     };
     records.iter().for_each(|index| outcomes[*index] = outcome.clone());
-    Ok(())
 }
 
 fn count(desk: &Desk, entries: &[Entry], outcomes: &[Outcome]) {

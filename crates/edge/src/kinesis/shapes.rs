@@ -1,5 +1,7 @@
 //! Shapes of the published API that several operations answer with.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize, Serializer};
 use stream::{HashRange, ShardInfo, ShardMode, Stream};
 
@@ -138,7 +140,10 @@ pub(crate) struct Record<'a> {
     pub(crate) sequence_number: String,
     pub(crate) approximate_arrival_timestamp: Timestamp,
     pub(crate) data: BlobRef<'a>,
-    pub(crate) partition_key: std::borrow::Cow<'a, str>,
+    /// Absent if the record came without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) partition_key: Option<Cow<'a, str>>,
+    /// Of this record, whatever the stream's setting is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encryption_type: Option<&'static str>,
 }

@@ -61,7 +61,9 @@ pub(crate) struct SubscribeToShardInput {
 #[serde(rename_all = "PascalCase")]
 struct SubscribeToShardEvent<'a> {
     records: Vec<Record<'a>>,
-    continuation_sequence_number: &'a str,
+    /// Absent when the shard has come to its end: that is how client libraries know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuation_sequence_number: Option<&'a str>,
     millis_behind_latest: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     child_shards: Option<Vec<ChildShard>>,
@@ -227,13 +229,7 @@ impl Subscription {
                 false => self.behind(),
             };
         }
-        // What retention has removed wholly has ended, too.
-        let closed = self.stream.shard_info(self.shard).is_none_or(|info| info.closed.is_some());
-        if closed {
-            // Looked at again, for records may have come before it was closed.
-            if self.next < self.stream.bounds(self.shard).end {
-                return Next::Again;
-            }
+        if is_over(&self.stream, self.shard, self.next) {
             self.phase = Phase::Done;
             let children = ChildShard::of(&self.stream, self.shard);
             return Next::Frame(self.event(Vec::new(), 0, Some(children)));
@@ -253,10 +249,10 @@ impl Subscription {
                 Err(_) => Next::End,
             },
             reached = stream.wait_beyond(self.shard, self.next) => {
-                if reached || stream.is_deleted() || is_closed(&stream, self.shard) {
+                if reached || stream.is_deleted() || is_over(&stream, self.shard, self.next) {
                     return Next::Again;
                 }
-                // Neither: the log is closing, or the shard is damaged and a read says so.
+                // None of these: the log is closing, or damage ends the shard and a read says so.
                 match stream.fetch(self.shard, self.next, 1) {
                     Ok(_) => Next::End,
                     Err(_) => self.told(&internal()),
@@ -340,7 +336,7 @@ impl Subscription {
     ) -> Bytes {
         let event = SubscribeToShardEvent {
             records,
-            continuation_sequence_number: &self.continuation,
+            continuation_sequence_number: child_shards.is_none().then_some(&*self.continuation),
             millis_behind_latest,
             child_shards,
         };
@@ -415,7 +411,7 @@ impl Event {
             return Ok(Made { frame: None, next, count, bytes });
         };
         let event = SubscribeToShardEvent {
-            continuation_sequence_number: &last,
+            continuation_sequence_number: Some(&last),
             millis_behind_latest,
             child_shards: None,
             records,
@@ -427,8 +423,9 @@ impl Event {
     }
 }
 
-fn is_closed(stream: &Stream, shard: ShardId) -> bool {
-    stream.shard_info(shard).is_none_or(|info| info.closed.is_some())
+/// Whether the shard was closed and has nothing from `next` on; what retention has removed wholly has ended, too.
+fn is_over(stream: &Stream, shard: ShardId, next: Offset) -> bool {
+    stream.shard_info(shard).is_none_or(|info| info.closed.is_some_and(|closing| next >= closing.end))
 }
 
 /// In an event stream, failures of ours have another name than elsewhere.

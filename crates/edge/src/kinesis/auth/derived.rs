@@ -8,8 +8,11 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use parking_lot::Mutex;
 
-/// Keys that are held, about 600 bytes each. Who asks for more of them at the same time has each derived anew, as the first time.
+/// Keys that are held. Who asks for more of them at the same time has each derived anew, as the first time.
 const HELD_MAX: usize = 256;
+
+/// Bytes of a credential whose key is held, many more than any has that is meant: the region may be any text.
+const CREDENTIAL_BYTES_MAX: usize = 256;
 
 /// What was derived last, by credential: access key, day, region and service. Of a known access key only, so that nobody else
 /// has anything held.
@@ -23,6 +26,9 @@ impl SigningKeys {
             return key.clone();
         }
         let key = Arc::new(derive());
+        if credential.len() > CREDENTIAL_BYTES_MAX {
+            return key;
+        }
         let mut held = self.0.lock();
         if held.len() >= HELD_MAX {
             held.clear(); // of other days, most of them
@@ -57,5 +63,8 @@ mod tests {
         }
         assert_eq!(sign(&made("first")), first);
         assert!(!format!("{keys:?}").contains("first"));
+        let long = "x".repeat(CREDENTIAL_BYTES_MAX + 1);
+        made(&long);
+        assert!(!keys.0.lock().contains_key(&long), "nobody makes it hold much");
     }
 }

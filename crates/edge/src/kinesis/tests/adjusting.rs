@@ -58,9 +58,21 @@ async fn the_mode_is_switched_and_records_may_be_spread() {
     assert_eq!(shards().await, 1, "one key, one shard");
     house.get("UpdateStreamRecordDistributionStrategy", auto).await;
     assert_eq!(shards().await, 4, "whatever the key");
-    house.get("PutRecord", json!({ "StreamName": "clicks", "Data": "" })).await;
+    let keyless = json!({ "StreamName": "clicks", "Data": "" });
+    let put = house.get("PutRecord", keyless.clone()).await;
+    let iterator = json!({
+        "StreamName": "clicks", "ShardId": put["ShardId"], "ShardIteratorType": "AT_SEQUENCE_NUMBER",
+        "StartingSequenceNumber": put["SequenceNumber"],
+    });
+    let iterator = house.get("GetShardIterator", iterator).await;
+    let read = house.get("GetRecords", json!({ "ShardIterator": iterator["ShardIterator"] })).await;
+    assert_eq!(read["Records"][0].get("PartitionKey"), None, "it came without one");
     let count = json!({ "StreamName": "clicks", "TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING" });
     assert_eq!(house.fail("UpdateShardCount", count).await.0, "ValidationException");
+    let mode = json!({ "StreamARN": arn, "StreamModeDetails": { "StreamMode": "PROVISIONED" } });
+    assert_eq!(house.get("UpdateStreamMode", mode).await, Value::Null);
+    assert_eq!(shards().await, 1, "in a provisioned stream keys decide");
+    assert_eq!(house.fail("PutRecord", keyless).await.0, "ValidationException");
     house.close().await;
 }
 
@@ -95,8 +107,11 @@ async fn shard_level_metrics_are_remembered() {
     let described = house.get("DescribeStream", json!({ "StreamName": "clicks" })).await;
     assert_eq!(described["StreamDescription"]["EnhancedMonitoring"], json!([{ "ShardLevelMetrics": two }]));
     assert_eq!(set("DisableEnhancedMonitoring", json!(["OutgoingBytes"])).await, (two, json!(["IncomingBytes"])));
-    assert_eq!(set("EnableEnhancedMonitoring", json!(["ALL"])).await, (json!(["IncomingBytes"]), json!(["ALL"])));
-    assert_eq!(set("DisableEnhancedMonitoring", json!(["ALL"])).await, (json!(["ALL"]), json!([])));
+    let (current, all) = set("EnableEnhancedMonitoring", json!(["ALL"])).await;
+    assert_eq!((current, all.as_array().map(Vec::len)), (json!(["IncomingBytes"]), Some(7)), "all by their names");
+    let less = set("DisableEnhancedMonitoring", json!(["IncomingBytes"])).await;
+    assert_eq!((less.0, less.1.as_array().map(Vec::len)), (all, Some(6)));
+    assert_eq!(set("DisableEnhancedMonitoring", json!(["ALL"])).await, (less.1, json!([])));
     let wrong = json!({ "StreamName": "clicks", "ShardLevelMetrics": ["Moons"] });
     assert_eq!(house.fail("EnableEnhancedMonitoring", wrong).await.0, "ValidationException");
     house.close().await;

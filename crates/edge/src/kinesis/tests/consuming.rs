@@ -8,26 +8,26 @@ use super::*;
 use crate::kinesis::settings::KinesisLimits;
 
 /// A subscription as a client sees it.
-struct Pushed {
+pub(super) struct Pushed {
     response: reqwest::Response,
     bytes: Vec<u8>,
 }
 
 /// One frame.
 #[derive(Debug)]
-struct Frame {
+pub(super) struct Frame {
     headers: Vec<(String, String)>,
-    payload: Value,
+    pub(super) payload: Value,
 }
 
 impl Frame {
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
     }
 }
 
 impl Pushed {
-    async fn next(&mut self) -> Option<Frame> {
+    pub(super) async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(length) = self.bytes.first_chunk::<4>() {
                 let length = u32::from_be_bytes(*length) as usize;
@@ -41,7 +41,7 @@ impl Pushed {
     }
 
     /// The next event with records, and how many without came before.
-    async fn records(&mut self) -> (Value, usize) {
+    pub(super) async fn records(&mut self) -> (Value, usize) {
         let mut quiet = 0;
         loop {
             let frame = self.next().await.expect("a frame");
@@ -74,13 +74,13 @@ fn read(frame: &[u8]) -> Frame {
 }
 
 impl House {
-    async fn register(&self, stream: &str, name: &str) -> String {
+    pub(super) async fn register(&self, stream: &str, name: &str) -> String {
         let input = json!({ "StreamARN": self.arn(stream).await, "ConsumerName": name });
         let output = self.get("RegisterStreamConsumer", input).await;
         text(&output["Consumer"]["ConsumerARN"]).to_owned()
     }
 
-    async fn subscribe(&self, consumer: &str, shard: &str, position: Value) -> Pushed {
+    pub(super) async fn subscribe(&self, consumer: &str, shard: &str, position: Value) -> Pushed {
         let input = json!({ "ConsumerARN": consumer, "ShardId": shard, "StartingPosition": position });
         let response = self.send("SubscribeToShard", JSON, input.to_string().into_bytes()).await;
         assert_eq!(response.status(), 200);
@@ -271,6 +271,7 @@ async fn a_subscription_ends_with_its_shard_its_consumer_and_its_stream() {
     let last = split.next().await.expect("the last event").payload;
     let children = last["ChildShards"].as_array().expect("children");
     assert_eq!((children.len(), &children[0]["ShardId"]), (2, &json!("shardId-000000000002")));
+    assert_eq!(last.get("ContinuationSequenceNumber"), None, "there is nowhere to continue");
     assert!(split.next().await.is_none());
     let mut left = house.subscribe(&consumer, "1", position()).await;
     house.get("DeregisterStreamConsumer", json!({ "ConsumerARN": consumer })).await;
@@ -289,7 +290,7 @@ async fn a_door_that_closes_ends_its_subscriptions_at_once() {
     let consumer = house.register("clicks", "app").await;
     let mut pushed = house.subscribe(&consumer, "0", json!({ "Type": "LATEST" })).await;
     let begun = Instant::now();
-    let (ended, ()) = tokio::join!(pushed.next(), house.close());
+    let (ended, _) = tokio::join!(pushed.next(), house.close());
     assert!(ended.is_none() && begun.elapsed() < Duration::from_secs(5));
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod adjusting;
 mod cbor;
 mod consuming;
+mod damaged;
 mod hostile;
 mod model;
 mod order;
@@ -12,6 +13,7 @@ mod resharding;
 mod streams;
 mod tagging;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -40,6 +42,10 @@ impl Ahead {
     fn by(&self, time: Duration) {
         self.0.fetch_add(i64::try_from(time.as_millis()).expect("short"), Ordering::Relaxed);
     }
+
+    fn back(&self, time: Duration) {
+        self.0.fetch_sub(i64::try_from(time.as_millis()).expect("short"), Ordering::Relaxed);
+    }
 }
 
 /// A door, its log, and a client.
@@ -49,7 +55,7 @@ struct House {
     clock: Arc<Ahead>,
     client: reqwest::Client,
     url: String,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// Signed well enough for an open door.
@@ -64,7 +70,11 @@ impl House {
     }
 
     async fn with(settings: KinesisSettings, declared: &[&str], pace: Pace) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        Self::of(tempfile::tempdir().expect("a folder"), settings, declared, pace).await
+    }
+
+    /// On what the folder holds.
+    async fn of(dir: tempfile::TempDir, settings: KinesisSettings, declared: &[&str], pace: Pace) -> Self {
         let clock = Arc::new(Ahead::default());
         let log = Log::open(dir.path(), clock.clone()).expect("a log");
         for name in declared {
@@ -76,7 +86,14 @@ impl House {
         let door =
             KinesisDoor::start_at(settings, log.clone(), clock.clone(), declared, beside, pace).await.expect("a door");
         let url = format!("http://{}/", door.local_addr());
-        Self { door: Some(door), log, clock, client: reqwest::Client::new(), url, _dir: dir }
+        Self { door: Some(door), log, clock, client: reqwest::Client::new(), url, dir }
+    }
+
+    /// Closed, changed by another hand, and opened again.
+    async fn reopened(self, change: impl FnOnce(&Path)) -> Self {
+        let dir = self.close().await;
+        change(dir.path());
+        Self::of(dir, KinesisSettings::default(), &[], Pace::default()).await
     }
 
     /// With a client that speaks HTTP/2 from the first byte.
@@ -147,11 +164,12 @@ impl House {
         output["StreamDescriptionSummary"]["StreamARN"].as_str().expect("an ARN").to_owned()
     }
 
-    async fn close(mut self) {
+    async fn close(mut self) -> tempfile::TempDir {
         if let Some(door) = self.door.take() {
             door.stop().await;
         }
         self.log.close();
+        self.dir
     }
 }
 

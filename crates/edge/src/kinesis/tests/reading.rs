@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::cbor::Cbor;
 use super::*;
+use crate::kinesis::desk::Desk;
 
 #[tokio::test]
 async fn a_record_is_put_and_got_from_every_kind_of_place() {
@@ -276,9 +277,21 @@ async fn wrong_records_are_refused_in_the_words_of_the_service() {
     });
     let second = house.get("PutRecord", ordered).await;
     assert!(text(&second["SequenceNumber"]) > text(&first["SequenceNumber"]));
+    house.clock.by(Duration::from_secs(3600));
+    let ahead = house.put("clicks", "a", "x").await;
+    let ahead_time = house.clock.now();
+    house.clock.back(Duration::from_secs(7200));
+    let mut ordered = json!({ "StreamName": "clicks", "PartitionKey": "a", "Data": "", "SequenceNumberForOrdering": ahead["SequenceNumber"] });
+    house.get("PutRecord", ordered.clone()).await;
+    let end = house.log.stream("clicks").expect("there").bounds(base::ShardId(0)).end;
+    let next = Desk::origin(&house.log.stream("clicks").expect("there"), base::ShardId(0)).record(end, ahead_time);
+    ordered["SequenceNumberForOrdering"] = json!(next);
+    let (_, message) = house.fail("PutRecord", ordered).await;
+    assert!(message.starts_with("ExclusiveMinimumSequenceNumber"), "of a record that does not exist: {message}");
+    house.clock.by(Duration::from_secs(3600));
     let dry = json!({ "StreamName": "clicks", "PartitionKey": "a", "Data": "", "DryRun": true });
     assert_eq!(house.fail("PutRecord", dry).await.0, "DryRunOperationException");
-    assert_eq!(house.log.stream("clicks").expect("there").bounds(base::ShardId(0)).end, base::Offset(2));
+    assert_eq!(house.log.stream("clicks").expect("there").bounds(base::ShardId(0)).end, base::Offset(4));
     house.close().await;
 }
 

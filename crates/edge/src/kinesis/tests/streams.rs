@@ -35,6 +35,8 @@ async fn a_stream_is_made_described_and_deleted() {
     let rest = house.get("DescribeStream", rest).await;
     assert_eq!(rest["StreamDescription"]["Shards"].as_array().map(Vec::len), Some(1));
 
+    let consumers = json!({ "StreamARN": format!("{}/consumer/app:1", text(&stream["StreamARN"])) });
+    assert_eq!(house.fail("DeleteStream", consumers).await.0, "ResourceNotFoundException", "that is no stream's");
     house.get("DeleteStream", arn).await;
     let gone = "Stream clicks under account 000000000000 not found.".to_owned();
     for operation in ["DescribeStream", "DescribeStreamSummary", "DeleteStream", "ListShards"] {
