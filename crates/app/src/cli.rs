@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use edge::Field;
 use url::Url;
 
 /// Clicks become live dashboards and an open lake: one binary, one file, nothing lost, nothing counted twice.
@@ -126,6 +127,10 @@ pub(crate) struct Server {
     /// The server's token, if it asks for one
     #[arg(long, value_name = "TOKEN", env = "RIVERRUN_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+
+    /// Certificates (PEM) that the server's may be signed with, trusted beside those of the system
+    #[arg(long, value_name = "FILE", env = "RIVERRUN_CA")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 /// How the lines of an imported file are read.
@@ -156,7 +161,7 @@ pub(crate) struct Import {
     pub(crate) format: ImportFormat,
 
     /// For --format cdn: the published numbers or names of the fields on a line, separated by commas
-    #[arg(long, value_name = "FIELDS")]
+    #[arg(long, value_name = "FIELDS", value_parser = fields)]
     pub(crate) fields: Option<String>,
 
     /// Requests on their way at the same time
@@ -176,7 +181,7 @@ pub(crate) struct Tail {
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
 
-    /// Begin with up to so many records from before
+    /// Begin with up to so many records of each shard from before
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) last: u32,
 
@@ -396,6 +401,29 @@ fn size(text: &str) -> Result<u64, String> {
     base::settings::parse_size(text).ok_or_else(|| "expected a size such as 500, 2KiB or 1MiB".to_owned())
 }
 
+/// Fields of a CDN log line, by number or name, as the collector wants them: by number.
+fn fields(list: &str) -> Result<String, String> {
+    let fields: Vec<Field> = list.split(',').map(|name| field(name.trim())).collect::<Result<_, _>>()?;
+    match fields.windows(2).find(|pair| pair[0] >= pair[1]) {
+        None => Ok(Field::header(&fields)),
+        Some(pair) => {
+            let place = |field: Field| format!("{field} (number {})", field.number());
+            let (before, after) = (place(pair[0]), place(pair[1]));
+            Err(format!("{before} stands before {after}, but a line has its fields in the order of their numbers"))
+        }
+    }
+}
+
+fn field(name: &str) -> Result<Field, String> {
+    let by_number = name.parse().ok().and_then(Field::by_number);
+    by_number.or_else(|| Field::by_name(name)).ok_or_else(|| {
+        let near = base::settings::nearest(name, &Field::NAMES);
+        let remedy =
+            near.map_or("docs/edge.md lists all numbers and names".to_owned(), |near| format!("did you mean {near}?"));
+        format!("{name:?} is no field: {remedy}")
+    })
+}
+
 /// A number of events per second that one process can make.
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
@@ -425,6 +453,8 @@ mod tests {
             "riverrun serve riverrun.toml",
             "riverrun check riverrun.toml",
             "riverrun import a.log.gz - --stream access --format combined --server http://localhost:7070",
+            "riverrun import a.log --stream access --format cdn --fields timestamp,c-ip,7",
+            "riverrun sql select --server https://localhost:7070 --ca ca.pem",
             "riverrun tail clicks --filter buy",
             "riverrun sql select --format csv",
             "riverrun stream plan --record-size 2KiB --records-per-second 5000 --consumers 3 --fan-out-consumers 1",
@@ -462,6 +492,21 @@ mod tests {
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn fields_are_named_by_number_or_by_name_in_the_order_on_the_line() {
+        assert_eq!(fields("timestamp, 2,cs-method"), Ok("1,2,7".to_owned()));
+        for (list, expected) in [
+            ("", "no field"),
+            ("0", "no field"),
+            ("timestmp", "did you mean timestamp?"),
+            ("cs-method,c-ip", "cs-method (number 7) stands before c-ip (number 2)"),
+            ("1,timestamp", "stands before timestamp"),
+        ] {
+            let told = fields(list).expect_err(list);
+            assert!(told.contains(expected), "{list}: {told}");
         }
     }
 

@@ -42,6 +42,8 @@ struct Sums {
 
 pub(crate) async fn import(asked: Import) -> anyhow::Result<Outcome> {
     let client = Client::new(&asked.server)?;
+    // Before anything is sent: a file that is not there is no reason to stop in the middle.
+    asked.files.iter().try_for_each(|file| try_open(file))?;
     let url = client.url(&format!("/collect/{}", asked.stream), &query(&asked));
     let sums = Arc::new(Sums::default());
     let begun = Instant::now();
@@ -57,11 +59,29 @@ pub(crate) async fn import(asked: Import) -> anyhow::Result<Outcome> {
             let (client, url, sums, bar) = (client.clone(), url.clone(), sums.clone(), bar.clone());
             async move { send(&client, url, body, &sums, &bar).await }
         });
-    let sent = sending.await;
+    let ended = match sending.await {
+        // It ends when reading does; and whoever reads may wait for input for ever.
+        Err(error) => Err(error),
+        Ok(()) => reading.await.context("reading broke off").flatten(),
+    };
     bar.finish_and_clear();
-    sent?;
-    reading.await.context("reading broke off")??;
-    Ok(tell(&sums, begun.elapsed()))
+    // Also if it broke off: what is stored is stored.
+    let outcome = tell(&sums, begun.elapsed());
+    ended.map(|()| outcome)
+}
+
+/// Whether the file can be read. What is no file (a pipe) can be opened only once, and is opened when it is its turn.
+fn try_open(path: &Path) -> anyhow::Result<()> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let named = || format!("{} cannot be read", path.display());
+    let found = std::fs::metadata(path).with_context(named)?;
+    anyhow::ensure!(!found.is_dir(), "{}: it is a folder; name the files in it", named());
+    if found.is_file() {
+        File::open(path).with_context(named)?;
+    }
+    Ok(())
 }
 
 fn query(asked: &Import) -> Vec<(&str, &str)> {
@@ -144,7 +164,7 @@ async fn send(client: &Client, url: url::Url, mut body: Body, sums: &Sums, bar: 
     for attempt in 1..=TRIES_MAX {
         let request = client.post(url.clone()).header(header::CONTENT_TYPE, "application/x-ndjson");
         // A connection that breaks in the middle may have delivered the body: sending it again could count it twice.
-        let response = request.body(body.bytes.clone()).send().await.with_context(|| client.unreachable())?;
+        let response = request.body(body.bytes.clone()).send().await.map_err(|error| client.failed(error))?;
         let status = response.status();
         let for_now = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         // A body of which nothing was any good comes back as 400 with the same counts.
@@ -198,4 +218,21 @@ fn tell(sums: &Sums, took: Duration) -> Outcome {
     }
     say::note(&format!("{accepted} accepted, {rejected} rejected in {seconds:.2} s ({per_second:.0} lines/s)"));
     if rejected == 0 { Outcome::Done } else { Outcome::NotAllWell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_tried_before_anything_is_sent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("good.ndjson");
+        std::fs::write(&file, "{}\n").expect("it is written");
+        assert!(try_open(&file).is_ok() && try_open(Path::new("-")).is_ok());
+        let told = |path: &Path| format!("{:#}", try_open(path).expect_err("it cannot be read"));
+        let missing = folder.path().join("missing.ndjson");
+        assert!(told(&missing).contains("missing.ndjson cannot be read: "), "{}", told(&missing));
+        assert!(told(folder.path()).contains("it is a folder"), "{}", told(folder.path()));
+    }
 }

@@ -16,7 +16,8 @@ pub(crate) fn begin(verbose: u8, format: LogFormat, server: bool) {
         _ => ("trace", "debug"),
     };
     // The kernel below the lake logs as errors what it also returns, among it that a new table is not there yet.
-    let others = format!("{others},buoyant_kernel=off");
+    // So does the check of a server's certificate, and the command says why it failed.
+    let others = format!("{others},buoyant_kernel=off,rustls_platform_verifier=off");
     let usual = ours.iter().fold(others, |filter, room| format!("{filter},{room}={level}"));
     let filter = EnvFilter::try_from_env("RIVERRUN_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -30,7 +30,7 @@ pub(crate) async fn sql(asked: Sql) -> anyhow::Result<Outcome> {
     let request = client.post(client.url("/api/v1/sql", &[]));
     let response = client.ask(request.header(header::ACCEPT, accept).json(&json!({ "sql": text }))).await?;
     if asked.format == SqlFormat::Table {
-        let answer: Answer = response.json().await.context("the answer broke off")?;
+        let answer: Answer = response.json().await.context("the answer broke off, or is none of riverrun's")?;
         say::raw(table(&answer).as_bytes())?;
         return Ok(Outcome::Done);
     }

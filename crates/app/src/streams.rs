@@ -104,8 +104,7 @@ fn plan_words(plan: &Plan) -> String {
     } else {
         format!("One stream has at most {} shards: cut the load into several streams", Plan::shards_max())
     };
-    let plural = if plan.shards == 1 { "" } else { "s" };
-    format!("{} shard{plural}\n\n{table}\n{FORMULA}\n{what_next}\n", grouped(plan.shards))
+    format!("{} shard{}\n\n{table}\n{FORMULA}\n{what_next}\n", grouped(plan.shards), plural(plan.shards))
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,11 +198,13 @@ fn describe(described: &Described) -> String {
     let encrypted = if summary.encrypted { ", encrypted" } else { "" };
     let closed = if summary.closed_shards == 0 { String::new() } else { format!(", {} closed", summary.closed_shards) };
     let head = format!(
-        "{}: {}{encrypted}, {} open shards{closed}, {} records in {}\n",
+        "{}: {}{encrypted}, {} open shard{}{closed}, {} record{} in {}\n",
         summary.name,
         summary.mode,
         summary.open_shards,
+        plural(summary.open_shards),
         grouped(summary.records),
+        plural(summary.records),
         bytes(summary.bytes),
     );
     let rows = shards.iter().map(|shard| {
@@ -240,6 +241,10 @@ fn per_second(rates: &Rates) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let size = bytes(rates.bytes_per_second.max(0.0) as u64);
     format!("{:.1}, {size}", rates.records_per_second)
+}
+
+fn plural(number: u64) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }
 
 /// A number with its thousands apart.
@@ -324,7 +329,7 @@ bytes out per second, each consumer with fan-out   23.4 MiB    2.0 MiB      12
         });
         let said = describe(&serde_json::from_value(answer).expect("it is described"));
         assert!(
-            said.starts_with("clicks: on-demand, encrypted, 1 open shards, 1 closed, 12,345 records in 1.9 MiB\n"),
+            said.starts_with("clicks: on-demand, encrypted, 1 open shard, 1 closed, 12,345 records in 1.9 MiB\n"),
             "{said}"
         );
         assert!(said.contains("2      open    0-9     0+1   5..7     12.3, 2.0 KiB  12.3, 2.0 KiB\n"), "{said}");

@@ -35,7 +35,9 @@ pub enum Data {
 }
 
 impl Data {
-    fn kind(&self) -> String {
+    /// What it is, as mistakes tell it.
+    #[must_use]
+    pub fn kind(&self) -> String {
         match self {
             Self::Text(text) => format!("the string {text:?}"),
             Self::Integer(number) => format!("the number {number}"),
@@ -46,6 +48,9 @@ impl Data {
         }
     }
 }
+
+/// The size that is shown as an example where it may stand.
+const SIZE_EXAMPLE: u64 = 64 << 20;
 
 /// One mistake in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,9 +223,14 @@ impl<'a> Section<'a> {
                 _ => None,
             };
             read.filter(|size| range.contains(size)).ok_or_else(|| {
+                let example = if range.contains(&SIZE_EXAMPLE) { SIZE_EXAMPLE } else { *range.start() };
+                let within = match (show_size(*range.start()), *range.end()) {
+                    (least, u64::MAX) => format!("of at least {least}"),
+                    (least, most) => format!("from {least} to {}", show_size(most)),
+                };
                 (
-                    format!("expected a size from {} to {} bytes, found {}", range.start(), range.end(), data.kind()),
-                    format!("Write a number with KiB, MiB or GiB, for example {key} = \"64MiB\""),
+                    format!("expected a size {within}, found {}", data.kind()),
+                    format!("Write a number with KiB, MiB or GiB, for example {key} = {:?}", show_size(example)),
                 )
             })
         })
@@ -297,6 +307,17 @@ pub fn show_duration(duration: Duration) -> String {
     format!("{ms}ms")
 }
 
+/// A number of bytes in the largest unit that divides it.
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
+    for (unit, name) in [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+        if bytes > 0 && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes}B")
+}
+
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -362,6 +383,23 @@ mod tests {
                 "line 4: stream.clicks.retenton: is not a known key. Did you mean retention?",
             ]
         );
+    }
+
+    #[test]
+    fn the_example_of_a_size_lies_within_its_bounds() {
+        let told = |range| {
+            let mut problems = Vec::new();
+            let value = table(vec![("record_size", 2, Data::Text("lots".into()))]);
+            Section::new("stream.s", value, &mut problems).size("record_size", range);
+            format!("{}. {}", problems[0].what, problems[0].remedy)
+        };
+        assert_eq!(
+            told(1 << 10..=10 << 20),
+            "expected a size from 1KiB to 10MiB, found the string \"lots\". Write a number with KiB, MiB or GiB, for example record_size = \"1KiB\""
+        );
+        assert!(told(1 << 20..=1 << 30).contains("from 1MiB to 1GiB, ") && told(0..=1 << 30).ends_with("\"64MiB\""));
+        assert!(told(1 << 20..=u64::MAX).starts_with("expected a size of at least 1MiB, "));
+        assert_eq!((show_size(0).as_str(), show_size(1500).as_str()), ("0B", "1500B"));
     }
 
     #[test]

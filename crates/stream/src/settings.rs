@@ -95,8 +95,8 @@ fn read_mode(data: &Data) -> Result<ShardMode, (String, String)> {
         Data::Text(text) if text == "provisioned" => Ok(ShardMode::Provisioned),
         Data::Text(text) if text == "on-demand" => Ok(ShardMode::OnDemand),
         other => Err((
-            format!("expected \"provisioned\" or \"on-demand\", found {other:?}"),
-            "Write mode = \"on-demand\" to have shards split and merged by load".to_owned(),
+            format!("expected \"provisioned\" or \"on-demand\", found {}", other.kind()),
+            "Write mode = \"on-demand\" to have shards split and merged by load, or leave it out".to_owned(),
         )),
     }
 }

@@ -5,6 +5,7 @@ mod read;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod together;
 mod toml_value;
 
 use std::path::Path;

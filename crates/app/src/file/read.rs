@@ -1,18 +1,18 @@
 //! The whole file as typed settings: every room reads its own part, and then the parts are held against each other.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use base::settings::{Data, Problem, Section, Value, nearest};
 use console::{ConsoleSettings, Dashboards};
 use deliver::TableSettings;
-use edge::{Content, DeliveryAccess, EdgeSettings, KeySource, KinesisSettings, Tls, TlsSettings, Token, TokenSource};
+use edge::{Content, DeliveryAccess, EdgeSettings, KeySource, KinesisSettings, TlsSettings, TokenSource};
 use lake::LakeSettings;
 use query::QuerySettings;
 use stream::{Keyring, StreamSettings};
 
 use super::secrets::{self, DoorTls};
+use super::together::{self, Places};
 use super::{names, toml_value};
 
 /// Where data lie unless the file says otherwise, beside the file.
@@ -74,7 +74,7 @@ impl Settings {
 pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let root = toml_value::parse(text, &mut problems);
-    let places = Places(root.clone());
+    let places = Places::of(&root);
     let mut parts = match root.data {
         Data::Table(parts) => parts,
         _ => BTreeMap::new(),
@@ -86,14 +86,19 @@ pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Proble
     let (console, console_tls) = console.unwrap_or_default();
     let edges = each(&mut parts, "edge", &mut problems, |section| {
         let tls = secrets::of_door(section, folder);
-        (from_folder(EdgeSettings::read(section), folder), tls)
+        let edge = from_folder(EdgeSettings::read(section), folder);
+        if let Some(TokenSource::File(file)) = &edge.collect_token {
+            secrets::try_collect_token(section, file);
+        }
+        (edge, tls)
     });
     let kinesis = part(&mut parts, "kinesis", &mut problems, |section| {
         let tls = secrets::of_door(section, folder);
-        let key = delivery_key(section, folder);
+        let key = secrets::delivery_key(section, folder);
         let mut door = KinesisSettings::read(section);
         if let KeySource::File(file) = &mut door.keys {
             *file = folder.join(&*file);
+            secrets::try_access_keys(section, file);
         }
         let is_open = matches!(door.keys, KeySource::Open) && door.listen.ip().to_canonical().is_loopback();
         let delivery = match key {
@@ -106,7 +111,6 @@ pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Proble
     let tls = part(&mut parts, "tls", &mut problems, |section| secrets::of_all(section, folder));
     let streams = each(&mut parts, "stream", &mut problems, StreamSettings::read);
     let encryption = part(&mut parts, "encryption", &mut problems, |section| secrets::keys(section, folder));
-    let is_keyed = encryption.is_some();
     let tables = each(&mut parts, "table", &mut problems, TableSettings::read);
     let settings = Settings {
         data: data(&mut parts, folder, &mut problems),
@@ -123,12 +127,12 @@ pub(crate) fn settings(text: &str, folder: &Path) -> Result<Settings, Vec<Proble
         dashboards: part(&mut parts, "dashboard", &mut problems, Dashboards::read).unwrap_or_default(),
     };
     unknown(parts, &mut problems);
-    together(&settings, &places, &mut problems);
-    if !is_keyed {
-        unkeyed(&settings, &places, &mut problems);
-    }
+    together::check(&settings, &places, &mut problems);
     if problems.is_empty() {
         return Ok(settings);
+    }
+    for problem in &mut problems {
+        places.sharpen(problem);
     }
     problems.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));
     problems.dedup();
@@ -172,32 +176,6 @@ fn each<T>(
         section.finish();
     }
     made
-}
-
-/// Reads `delivery_key` or `delivery_key_file`: what a delivery stream elsewhere shows when it delivers here.
-fn delivery_key(section: &mut Section<'_>, folder: &Path) -> Option<Token> {
-    let line = section.line();
-    let (here, file) = (section.text("delivery_key"), section.text("delivery_key_file"));
-    let (key, text) = match (here, file) {
-        (None, None) => return None,
-        (Some(_), Some(_)) => {
-            section.problem(line, "delivery_key", "the key is given twice", "Remove delivery_key or delivery_key_file");
-            return None;
-        }
-        (Some(text), None) => ("delivery_key", Ok(text)),
-        (None, Some(file)) => {
-            let file = folder.join(file);
-            let read = std::fs::read_to_string(&file);
-            ("delivery_key_file", read.map_err(|error| format!("{} cannot be read: {error}", file.display())))
-        }
-    };
-    match text.and_then(|text| Token::new(&text)) {
-        Ok(token) => Some(token),
-        Err(what) => {
-            section.problem(line, key, what, "Write a long random key, for example from: openssl rand -hex 32");
-            None
-        }
-    }
 }
 
 fn data(parts: &mut Parts, folder: &Path, problems: &mut Vec<Problem>) -> PathBuf {
@@ -253,117 +231,5 @@ fn unknown(parts: Parts, problems: &mut Vec<Problem>) {
             ("is not a known key".to_owned(), remedy)
         };
         problems.push(Problem { line: value.line, key, what, remedy });
-    }
-}
-
-/// What no room can see alone: whether names meet, and whether doors stand in each other's way.
-fn together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
-    let streams: Vec<&str> = settings.streams.keys().map(String::as_str).collect();
-    let mut named = |name: &str, key: Vec<&str>| {
-        if name.is_empty() || streams.contains(&name) {
-            return; // an empty name was told by the room
-        }
-        let near = nearest(name, &streams).map(|near| format!("Did you mean {near:?}? Else add [stream.{name}]"));
-        problems.push(Problem {
-            line: places.line_of(&key),
-            key: key.join("."),
-            what: format!("there is no stream {name:?}"),
-            remedy: near.unwrap_or_else(|| format!("Add [stream.{name}]")),
-        });
-    };
-    for (edge, _) in &settings.edges {
-        if let Some(log) = &edge.log {
-            named(&log.stream, vec!["edge", &edge.name, "log", "stream"]);
-        }
-        for stream in &edge.collect {
-            named(stream, vec!["edge", &edge.name, "collect"]);
-        }
-    }
-    for table in &settings.tables {
-        named(&table.from, vec!["table", &table.name, "from"]);
-    }
-    doors(settings, places, problems);
-    certificates(settings, places, problems);
-}
-
-/// Streams that are to be encrypted although the file names no keys.
-fn unkeyed(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
-    for (name, _) in settings.streams.iter().filter(|(_, stream)| stream.encryption) {
-        problems.push(Problem {
-            line: places.line_of(&["stream", name, "encryption"]),
-            key: format!("stream.{name}.encryption"),
-            what: "there is no key to encrypt with".to_owned(),
-            remedy: "Add [encryption] with key_file = \"encryption.keys\", made with: openssl rand -hex 32".to_owned(),
-        });
-    }
-}
-
-/// Each certificate and its key are tried, so that a wrong one is found before a door is to open with it.
-fn certificates(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
-    let own = |key: Vec<&'static str>, tls: &DoorTls| match tls {
-        DoorTls::Own(own) => Some((key.join("."), own.clone())),
-        DoorTls::AsAll | DoorTls::Off => None,
-    };
-    let mut all: Vec<(String, TlsSettings)> = settings.tls.iter().map(|tls| ("tls".to_owned(), tls.clone())).collect();
-    all.extend(own(vec!["console", "tls"], &settings.console_tls));
-    all.extend(settings.kinesis.iter().filter_map(|kinesis| own(vec!["kinesis", "tls"], &kinesis.tls)));
-    for (edge, tls) in &settings.edges {
-        if let DoorTls::Own(own) = tls {
-            all.push((format!("edge.{}.tls", edge.name), own.clone()));
-        }
-    }
-    for (key, tls) in all {
-        if let Err(error) = Tls::open(&tls) {
-            let message = error.to_string();
-            let (what, remedy) = message.rsplit_once(". ").unwrap_or((&message, "See docs/configuration.md"));
-            problems.push(Problem {
-                line: places.line_of(&key.split('.').collect::<Vec<_>>()),
-                what: what.to_owned(),
-                remedy: remedy.to_owned(),
-                key,
-            });
-        }
-    }
-}
-
-fn doors(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
-    let console = std::iter::once((vec!["console"], settings.console.listen));
-    let edges = settings.edges.iter().map(|(edge, _)| (vec!["edge", edge.name.as_str()], edge.listen));
-    let kinesis = settings.kinesis.iter().map(|kinesis| (vec!["kinesis"], kinesis.door.listen));
-    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
-    for (mut key, address) in console.chain(edges).chain(kinesis) {
-        key.push("listen");
-        let name = key.join(".");
-        if address.port() == 0 {
-            continue; // the system chooses a free one
-        }
-        if let Some(other) = taken.insert(address, name.clone()) {
-            problems.push(Problem {
-                line: places.line_of(&key),
-                key: name,
-                what: format!("{address} is already that of {other}"),
-                remedy: "Give each door a port of its own".to_owned(),
-            });
-        }
-    }
-}
-
-/// The file once more, to find the line of a key.
-struct Places(Value);
-
-impl Places {
-    /// The line of the key, or of the nearest section around it.
-    fn line_of(&self, key: &[&str]) -> usize {
-        let mut at = &self.0;
-        for part in key {
-            match &at.data {
-                Data::Table(entries) => match entries.get(*part) {
-                    Some(value) => at = value,
-                    None => break,
-                },
-                _ => break,
-            }
-        }
-        at.line
     }
 }

@@ -1,12 +1,12 @@
 //! Certificates of doors: `[tls]` for all of them, `[DOOR.tls]` for one, `tls = false` for none. Keys of encrypted streams:
-//! `[encryption]`.
+//! `[encryption]`. Keys and tokens that clients show, where they stand in files of their own.
 
 use std::path::Path;
 
 use base::settings::{Data, Section};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use edge::TlsSettings;
+use edge::{AccessKeys, KeyError, TlsSettings, Token};
 use stream::Keyring;
 
 /// Bytes of a key.
@@ -18,6 +18,8 @@ pub(crate) enum DoorTls {
     /// The one of `[tls]`, if the file has that.
     #[default]
     AsAll,
+    /// The one of `[tls]`, which the file must have then.
+    Wanted,
     /// None, whatever `[tls]` says.
     Off,
     /// One of its own.
@@ -28,7 +30,7 @@ impl DoorTls {
     /// The certificate, if there is one; `all` is that of `[tls]`.
     pub(crate) fn chosen<'a>(&'a self, all: Option<&'a TlsSettings>) -> Option<&'a TlsSettings> {
         match self {
-            Self::AsAll => all,
+            Self::AsAll | Self::Wanted => all,
             Self::Off => None,
             Self::Own(own) => Some(own),
         }
@@ -43,7 +45,8 @@ pub(crate) fn of_door(section: &mut Section<'_>, folder: &Path) -> DoorTls {
     }
     match section.boolean("tls") {
         Some(false) => DoorTls::Off,
-        Some(true) | None => DoorTls::AsAll,
+        Some(true) => DoorTls::Wanted,
+        None => DoorTls::AsAll,
     }
 }
 
@@ -58,11 +61,7 @@ pub(crate) fn keys(section: &mut Section<'_>, folder: &Path) -> Option<Keyring> 
     let line = section.line();
     let (file, variable) = (section.text("key_file"), section.text("key_env"));
     let (key, found) = match (file, variable) {
-        (Some(file), None) => {
-            let file = folder.join(file);
-            let read = std::fs::read_to_string(&file);
-            ("key_file", read.map_err(|error| format!("{} cannot be read: {error}", file.display())))
-        }
+        (Some(file), None) => ("key_file", text_of(&folder.join(file))),
         (None, Some(name)) => {
             let read = std::env::var(&name);
             ("key_env", read.map_err(|_| format!("there is no text in the variable {name} of the environment")))
@@ -90,6 +89,56 @@ pub(crate) fn keys(section: &mut Section<'_>, folder: &Path) -> Option<Keyring> 
             None
         }
     }
+}
+
+/// Reads `delivery_key` or `delivery_key_file`: what a delivery stream elsewhere shows when it delivers here.
+pub(crate) fn delivery_key(section: &mut Section<'_>, folder: &Path) -> Option<Token> {
+    let line = section.line();
+    let (here, file) = (section.text("delivery_key"), section.text("delivery_key_file"));
+    let (key, text) = match (here, file) {
+        (None, None) => return None,
+        (Some(_), Some(_)) => {
+            section.problem(line, "delivery_key", "the key is given twice", "Remove delivery_key or delivery_key_file");
+            return None;
+        }
+        (Some(text), None) => ("delivery_key", Ok(text)),
+        (None, Some(file)) => ("delivery_key_file", text_of(&folder.join(file))),
+    };
+    match text.and_then(|text| Token::new(&text)) {
+        Ok(token) => Some(token),
+        Err(what) => {
+            section.problem(line, key, what, "Write a long random key, for example from: openssl rand -hex 32");
+            None
+        }
+    }
+}
+
+/// Tries the file of access keys, so that a wrong one is found before the door is to open with it.
+pub(crate) fn try_access_keys(section: &mut Section<'_>, file: &Path) {
+    let what = match AccessKeys::read(file) {
+        Ok(_) => return,
+        Err(error @ KeyError::Read { .. }) => error.to_string(),
+        Err(KeyError::Line { line, why }) => format!("line {line} of {}: {why}", file.display()),
+    };
+    section.problem(section.line(), "keys_file", what, "Write one key on each line: its id, a blank, its secret");
+}
+
+/// Tries the file with the collector's token, for the same reason.
+pub(crate) fn try_collect_token(section: &mut Section<'_>, file: &Path) {
+    if let Err(what) = text_of(file).and_then(|text| Token::new(&text)) {
+        let remedy = format!("Make it with: openssl rand -hex 24 > {}", file.display());
+        section.problem(section.line(), "collect_token_file", what, remedy);
+    }
+}
+
+/// A message, and what to do: what it says behind its last full stop, or else `usual`.
+pub(crate) fn parted(message: &str, usual: &str) -> (String, String) {
+    let (what, remedy) = message.rsplit_once(". ").unwrap_or((message, usual));
+    (what.to_owned(), remedy.to_owned())
+}
+
+fn text_of(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
 }
 
 /// Keys, one on each line, as 64 hexadecimal digits or 44 characters of base64. The first encrypts, all of them decrypt. What is

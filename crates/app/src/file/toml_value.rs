@@ -10,13 +10,30 @@ use toml::de::{DeTable, DeValue};
 pub(crate) fn parse(text: &str, problems: &mut Vec<Problem>) -> Value {
     let (table, errors) = DeTable::parse_recoverable(text);
     let lines = Lines::of(text);
-    problems.extend(errors.iter().map(|error| Problem {
-        line: error.span().map_or(1, |span| lines.of_byte(span.start)),
-        key: "TOML".to_owned(),
-        what: error.message().replace('\n', ", "),
-        remedy: "See https://toml.io for how it is written".to_owned(),
+    problems.extend(errors.iter().map(|error| {
+        let line = error.span().map_or(1, |span| lines.of_byte(span.start));
+        let (key, what, remedy) = match repeated(text, error) {
+            Some(key) => (key, "stands here once more".to_owned(), "Keep one of the two"),
+            None => {
+                let what = error.message().replace('\n', ", ");
+                ("TOML".to_owned(), what, "See https://toml.io for how it is written")
+            }
+        };
+        Problem { line, key, what, remedy: remedy.to_owned() }
     }));
     Value { line: 1, data: table_data(table.into_inner(), &lines, problems) }
+}
+
+/// The section or key that a file has twice, if that is the error: of a section its whole name, of a key its own.
+fn repeated(text: &str, error: &toml::de::Error) -> Option<String> {
+    let span = error.span().filter(|_| error.message() == "duplicate key")?;
+    let begin = text.get(..span.start)?.rfind('\n').map_or(0, |end| end + 1);
+    let header = text.get(begin..)?.lines().next()?.trim_start().strip_prefix('[');
+    let name = match header {
+        Some(header) => header.trim_start_matches('[').split(']').next()?,
+        None => text.get(span)?,
+    };
+    Some(name.trim().to_owned())
 }
 
 /// Where lines begin, to find the line of a byte.
@@ -112,5 +129,14 @@ mod tests {
         let lines: std::collections::BTreeSet<usize> = problems.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [2, 4].into(), "{problems:?}");
         assert_eq!(table(&root)["c"].data, Data::Integer(3));
+    }
+
+    #[test]
+    fn what_stands_twice_is_told_by_its_name() {
+        let mut problems = Vec::new();
+        parse("[stream.s]\nshards = 1\nshards = 2\n[ stream.s ] # again\n", &mut problems);
+        let told: Vec<_> = problems.iter().map(|problem| (problem.line, problem.key.as_str())).collect();
+        assert_eq!(told, [(3, "shards"), (4, "stream.s")], "{problems:?}");
+        assert!(problems.iter().all(|problem| problem.what == "stands here once more"), "{problems:?}");
     }
 }

@@ -1,8 +1,9 @@
 //! Ctrl-C, and the start after it.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::load;
 use crate::server::{self, Server};
@@ -80,7 +81,24 @@ async fn an_encrypted_stream_on_demand_is_read_again_after_a_kill_and_tells_noth
     let second = Server::serve(folder.path(), "riverrun.toml", &[])?;
     second.until("select count(distinct n) from events", 1_000).await?;
     second.until("select count(*) from events", 1_000).await?;
-    second.stop()
+    second.stop()?;
+
+    // With another key, and nothing in the lake yet: nobody waits for what will never come.
+    std::fs::write(&keys, "1d".repeat(32))?;
+    std::fs::remove_dir_all(folder.path().join("data/lake"))?;
+    let third = Server::serve(folder.path(), "riverrun.toml", &[])?;
+    let picture = format!("{}/api/v1/streams/events", third.url());
+    let told = async {
+        loop {
+            let (_, picture) = server::answer_of(third.http().get(&picture)).await?;
+            if picture["reading"][0]["state"] == "stopped" {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.context("the table is not told to have stopped")??;
+    third.stop()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

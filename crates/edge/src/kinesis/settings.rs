@@ -137,12 +137,15 @@ fn read_limits(data: &Data) -> Result<KinesisLimits, (String, String)> {
 }
 
 fn read_keys(section: &mut Section<'_>, line: usize) -> KeySource {
+    if matches!(section.look("keys"), Some(Data::Table(keys)) if keys.is_empty()) {
+        let remedy = "Add a key, AKIDEXAMPLE = \"…\" with a secret of your own, or remove [kinesis.keys]";
+        section.problem(line, "keys", "there is no access key in it, and without one the door is open", remedy);
+    }
     let here = section.section("keys", |section| {
         let mut keys = AccessKeys::open();
         for (id, value) in section.take_all() {
             let secret = if let Data::Text(secret) = &value.data { secret.as_str() } else { "" };
-            if let Err(what) = keys.insert(&id, secret) {
-                let remedy = "Write a long random secret, for example from: openssl rand -base64 30";
+            if let Err((what, remedy)) = keys.insert(&id, secret) {
                 section.problem(value.line, &id, what, remedy);
             }
         }
@@ -245,5 +248,18 @@ mod tests {
         );
         let short = table(vec![("AKID", text("short"))]);
         assert_eq!(read(vec![("keys", short)]).1.len(), 1);
+        let blank = table(vec![("A KID", text("0123456789abcdef0123"))]);
+        assert_eq!(
+            read(vec![("keys", blank)]).1,
+            [
+                "line 5: kinesis.keys.A KID: expected an access key id of letters, digits and - _ . only. Write an id of your own choice, for example AKIDEXAMPLE"
+            ]
+        );
+        assert_eq!(
+            read(vec![("keys", table(vec![]))]).1,
+            [
+                "line 3: kinesis.keys: there is no access key in it, and without one the door is open. Add a key, AKIDEXAMPLE = \"…\" with a secret of your own, or remove [kinesis.keys]"
+            ]
+        );
     }
 }

@@ -62,7 +62,7 @@ impl AccessKeys {
             let (Some(id), Some(secret), None) = (words.next(), words.next(), words.next()) else {
                 return Err(wrong("expected two words".to_owned()));
             };
-            keys.insert(id, secret).map_err(wrong)?;
+            keys.insert(id, secret).map_err(|(why, _)| wrong(why))?;
         }
         Ok(keys)
     }
@@ -85,20 +85,22 @@ impl AccessKeys {
     /// Adds one key.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
-    pub fn insert(&mut self, id: &str, secret: &str) -> Result<(), String> {
+    /// What is wrong with it, and what to do.
+    pub fn insert(&mut self, id: &str, secret: &str) -> Result<(), (String, &'static str)> {
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-            return Err("expected an id of letters and digits".to_owned());
+            let what = "expected an access key id of letters, digits and - _ . only";
+            return Err((what.to_owned(), "Write an id of your own choice, for example AKIDEXAMPLE"));
         }
         if secret.len() < SECRET_CHARS_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("expected a secret of at least {SECRET_CHARS_MIN} visible characters"));
+            let what = format!("expected a secret of at least {SECRET_CHARS_MIN} visible characters");
+            return Err((what, "Write a long random secret, for example from: openssl rand -base64 30"));
         }
         if self.0.len() >= KEYS_MAX {
-            return Err(format!("expected at most {KEYS_MAX} keys"));
+            return Err((format!("expected at most {KEYS_MAX} keys"), "Remove those that nobody uses"));
         }
         match self.0.insert(id.to_owned(), secret.into()) {
             None => Ok(()),
-            Some(_) => Err(format!("the key {id} stands here twice")),
+            Some(_) => Err((format!("the key {id} stands here twice"), "Keep one of the two")),
         }
     }
 

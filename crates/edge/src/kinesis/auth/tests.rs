@@ -226,7 +226,7 @@ fn keys_are_read_from_lines_and_weak_ones_refused() {
         ("AKID1", "line 1: expected two words"),
         ("AKID1 short", "line 1: expected a secret of at least 16"),
         ("A 0123456789abcdef\nA 0123456789abcdef", "line 2: the key A stands here twice"),
-        ("A/B 0123456789abcdef", "line 1: expected an id"),
+        ("A/B 0123456789abcdef", "line 1: expected an access key id"),
     ] {
         let error = AccessKeys::parse(text).expect_err(text).to_string();
         assert!(error.starts_with(why) && !error.contains("0123"), "{error}");
