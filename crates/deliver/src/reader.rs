@@ -11,6 +11,7 @@ use stream::{Corrupt, FetchError};
 use crate::account::Passed;
 use crate::counts::DeliverCounts;
 use crate::decode::{Decoded, Decoder, Headers, Raw, Refused, aggregate};
+use crate::flusher::is_final;
 use crate::plan::{Made, Plan};
 use crate::rejected::{self, Origin};
 use crate::settings::TableSettings;
@@ -76,6 +77,11 @@ impl StepError {
             Self::Lake(error) => error.kind(),
             Self::Arrow(_) => ErrorKind::Internal,
         }
+    }
+
+    /// Whether it will not pass by itself; keys are read when the server starts.
+    pub(crate) fn is_final(&self) -> bool {
+        is_final(self.kind()) || matches!(self, Self::Fetch(FetchError::NoKey { .. }))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::flusher::{Flusher, is_final};
+use crate::flusher::Flusher;
 use crate::reader::{Feed, Reader, Step, StepError};
 
 /// After a small batch the next is not fetched before this time: many small ones would cost more than they bring, and
@@ -296,7 +296,7 @@ impl Shift {
     /// After a failed step: waits and lets it be tried again, or stops this shard.
     async fn survive(&self, reader: &Reader, error: &StepError, backoff: &mut Backoff) -> bool {
         let (feed, shard) = (reader.feed(), reader.shard());
-        if is_final(error.kind()) {
+        if error.is_final() {
             stopped(feed, shard, &error.to_string());
             return false;
         }

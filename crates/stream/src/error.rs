@@ -405,7 +405,7 @@ pub enum FetchError {
     },
     /// The records there are encrypted with a key that was not given.
     #[error(
-        "the records of {segment} at offset {offset} are encrypted with the key {key}, which was not given: add it to the key file"
+        "the records of {segment} at offset {offset} are encrypted with the key {key}, which was not given: add it to the key file and start again"
     )]
     NoKey {
         /// The file.

@@ -126,6 +126,7 @@ impl Log {
         for name in names.into_iter().filter(|name| is_name(name)) {
             let dir = self.dir.join(&name);
             if let Some(stream) = Stream::open(&name, &dir, self.ground.clone())? {
+                stream.look_for_keys();
                 streams.by_name.insert(name, Arc::new(stream));
             } else if let Err(error) = delete::clear(disk, &dir) {
                 tracing::error!(dir = %dir.display(), %error, "a folder holds no stream that can be opened, and is not empty");

@@ -197,6 +197,23 @@ impl Stream {
         })
     }
 
+    /// Tells when the log is opened, and not only when somebody reads, that the newest records of a shard are encrypted with a
+    /// key that was not given.
+    pub(crate) fn look_for_keys(&self) {
+        let shape = self.shape();
+        if self.ground.around.keys.is_none() && !shape.metadata.settings.encryption {
+            return;
+        }
+        for (_, shard) in shape.open_shards() {
+            let Bounds { start, end } = shard.bounds();
+            if start < end
+                && let Err(error @ FetchError::NoKey { .. }) = shard.fetch(Offset(end.0 - 1), 1)
+            {
+                tracing::error!(stream = self.name, shard = shard.id.0, %error, "records of this stream cannot be read");
+            }
+        }
+    }
+
     /// Takes over what the file newly says: settings that it said before were perhaps changed through a door since, and
     /// stay so. What a stream made through a door keeps is its number of shards.
     pub(crate) fn adjust(&self, file: &StreamSettings) -> Result<(), OpenError> {
