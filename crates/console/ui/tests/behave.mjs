@@ -193,6 +193,40 @@ test('the planner counts, says which limit decides, and is applied', async () =>
   await page.close()
 })
 
+test('the planner asks only what can be counted, and says what a stream would not take', async () => {
+  const page = await open('#/streams/orders')
+  const asked = []
+  page.on('request', (request) => request.url().includes('/api/v1/plan') && asked.push(request.url()))
+  await page.locator('[data-planned]').waitFor()
+  asked.length = 0
+  const size = page.getByLabel('Average record, KiB')
+  for (const wrong of ['', '-3', '1e30']) {
+    await size.fill(wrong)
+    await page.getByText('Expected KiB from').waitFor()
+    assert.equal(await page.locator('[data-planned]').count(), 0)
+  }
+  await page.waitForTimeout(400)
+  assert.deepEqual(asked, [])
+  await size.fill('10241')
+  await page.getByText('No stream takes a record of more than 10 MiB').waitFor()
+  await page.getByLabel('Consumers with fan-out').fill('21')
+  await page.getByText('at most 20 consumers with fan-out').waitFor()
+  assert.equal(await page.getByRole('button', { name: /^Bring orders/ }).count(), 0)
+  await page.close()
+})
+
+test('no table of a stream is wider than its place', async () => {
+  const page = await open('#/streams/clicks')
+  await page.waitForSelector('[data-reader]')
+  for (const width of [390, 768, 1024, 1280, 1366]) {
+    await page.setViewportSize({ width, height: 850 })
+    await page.waitForTimeout(300)
+    const wider = await page.locator('.scroll').evaluateAll((all) => all.filter((box) => box.scrollWidth > box.clientWidth).map((box) => `${box.scrollWidth} in ${box.clientWidth}`))
+    assert.deepEqual(wider, [], `at ${width}`)
+  }
+  await page.close()
+})
+
 test('what lies in a stream is read from the beginning, from a time, from an offset', async () => {
   const page = await open('#/tail/clicks?from=earliest')
   await page.waitForSelector('tbody tr')
@@ -236,7 +270,7 @@ test('the tail pauses, filters, and shows a record with its receipt', async () =
 test('SQL runs, runs a selection, marks a mistake, is cancelled, and is saved', async () => {
   const page = await open('#/sql')
   const editor = page.locator('.host .cm-content')
-  await editor.waitFor()
+  await editor.filter({ hasText: 'from clicks' }).waitFor()
   await page.keyboard.press('Control+Enter')
   await page.getByText(/\d+ rows in/).first().waitFor()
 

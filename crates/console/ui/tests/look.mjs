@@ -31,7 +31,7 @@ const LOOKS = [
   ['tail-past', '#/tail/clicks?from=earliest', async (page) => page.waitForSelector('tbody tr')],
   ['tail', '#/tail/clicks', async () => rest(1200)],
   ['tail-record', '#/tail/clicks', async (page) => { await rest(900); await page.locator('tbody tr').nth(3).click(); await rest(500) }],
-  ['sql', '#/sql', async (page) => { await page.locator('.button.strong').click(); await rest(700) }],
+  ['sql', '#/sql', async (page) => { await page.locator(editor).filter({ hasText: 'from ' }).waitFor(); await page.locator('.button.strong').click(); await rest(700) }],
   ['sql-chart', '#/sql?q=' + encodeURIComponent("select product_name as product, count(*) as clicks from clicks group by 1"), async (page) => { await rest(500); await page.getByRole('button', { name: 'Bars' }).click(); await rest(500) }],
   ['sql-error', '#/sql?q=' + encodeURIComponent('select\n  produkt, count(*)\nfrom clicks\ngroup by 1'), async () => rest(600)],
   ['sql-complete', '#/sql?q=' + encodeURIComponent('select  from clicks limit 500'), async (page) => { await rest(500); await page.locator(editor).click(); await page.keyboard.press('Control+Home'); for (let i = 0; i < 7; i += 1) await page.keyboard.press('ArrowRight'); await page.keyboard.type('pro'); await rest(500) }],

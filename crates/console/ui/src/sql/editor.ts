@@ -10,6 +10,7 @@ import { Decoration, type DecorationSet, EditorView, drawSelection, highlightAct
 import { tags } from '@lezer/highlight'
 import type { Catalog } from '../shell/api'
 import { type Mark, tablesIn } from './place'
+import { nameOf } from './tables'
 
 const DIALECT = SQLDialect.define({
   keywords:
@@ -83,8 +84,6 @@ export interface Handlers {
   onChange(text: string): void
   catalog(): Catalog | null
 }
-
-const nameOf = (table: { schema: string; name: string }) => (table.schema === 'public' ? table.name : `${table.schema}.${table.name}`)
 
 /** Tables, columns of the tables that the text names (of all, if it names none), and functions. */
 function complete(context: CompletionContext, catalog: Catalog | null) {
