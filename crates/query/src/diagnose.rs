@@ -144,7 +144,7 @@ fn no_table(full: &str, words: &Words, tables: &[String]) -> QueryError {
             format!("Tables here: {}", known.join(", "))
         }
     };
-    QueryError::new(ErrorKind::Invalid, format!("There is no table {name}"), remedy).at(words.identifier(&name))
+    QueryError::new(ErrorKind::Invalid, format!("There is no table {name}"), remedy).at(words.table(&name))
 }
 
 fn function_remedy(name: &str) -> String {

@@ -42,15 +42,28 @@ impl Words {
         self.tokens.iter().find(|token| is_word(token, last)).map(place_of)
     }
 
+    /// Where the table `name` is read: after FROM or JOIN, or after a comma; else its first place that is no alias after
+    /// AS. An alias may have the table's name: `select count(*) as clicks from clicks`.
+    pub(crate) fn table(&self, name: &str) -> Option<Place> {
+        let parts: Vec<&str> = name.split('.').collect();
+        let places = || self.tokens.iter().enumerate().filter(|(index, _)| self.path_at(*index, &parts));
+        let follows = |index: usize, words: &[&str]| {
+            let before = index.checked_sub(1).and_then(|before| self.tokens.get(before));
+            before.is_some_and(|token| words.iter().any(|word| is_keyword(token, word)))
+        };
+        let found = places().find(|(index, _)| follows(*index, &["from", "join"])).or_else(|| {
+            // Of a list, as in `from a, b`: never the comma before an expression that FROM comes after.
+            let from = self.tokens.iter().position(|token| is_keyword(token, "from"))?;
+            places().find(|(index, _)| *index > from && follows(*index, &[","]))
+        });
+        let found = found.or_else(|| places().find(|(index, _)| !follows(*index, &["as"])));
+        found.map(|(_, token)| place_of(token)).or_else(|| self.identifier(name))
+    }
+
     /// Where the keyword or keywords stand first, e.g. `["group", "by"]`.
     pub(crate) fn keywords(&self, words: &[&str]) -> Option<Place> {
         let mut windows = self.tokens.windows(words.len());
-        let found = windows.find(|window| {
-            window.iter().zip(words).all(|(token, word)| match &token.token {
-                Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
-                other => other.to_string() == **word,
-            })
-        })?;
+        let found = windows.find(|window| window.iter().zip(words).all(|(token, word)| is_keyword(token, word)))?;
         found.first().map(place_of)
     }
 
@@ -75,6 +88,14 @@ fn is_word(token: &TokenWithSpan, name: &str) -> bool {
         Token::Word(word) if word.quote_style.is_some() => word.value == name,
         Token::Word(word) => word.value.eq_ignore_ascii_case(name),
         _ => false,
+    }
+}
+
+/// Whether the token is this keyword or sign; a quoted word is none.
+fn is_keyword(token: &TokenWithSpan, word: &str) -> bool {
+    match &token.token {
+        Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
+        other => other.to_string() == word,
     }
 }
 
@@ -138,6 +159,18 @@ mod tests {
         let words = Words::of("select price from a where t.price > 1");
         assert_eq!(words.identifier("t.price"), at(1, 27));
         assert_eq!(words.identifier("u.price"), at(1, 8));
+    }
+
+    #[test]
+    fn a_table_is_found_where_it_is_read_and_not_where_an_alias_has_its_name() {
+        let table = |sql: &str| Words::of(sql).table("clicks");
+        assert_eq!(table("select count(*) as clicks from clicks"), at(1, 32));
+        assert_eq!(table("select clicks.a, b clicks\nfrom orders join \"clicks\" on true"), at(2, 18));
+        assert_eq!(table("select a, clicks from orders, clicks"), at(1, 31));
+        assert_eq!(table("select 1 as clicks from (select * from Clicks) as clicks"), at(1, 40));
+        assert_eq!(table("describe clicks"), at(1, 10));
+        assert_eq!(Words::of("select 1 as ledger from system.ledger").table("system.ledger"), at(1, 25));
+        assert_eq!(table("select 1 as clicks"), at(1, 13));
     }
 
     #[test]

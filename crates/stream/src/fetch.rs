@@ -43,12 +43,22 @@ impl Fetched {
 
     /// The records, from the offset that was asked for. Ends after an error.
     pub fn records(&self) -> impl Iterator<Item = Result<RecordView<'_>, Corrupt>> {
+        self.records_of_batches(usize::MAX)
+    }
+
+    /// Likewise, of each batch the first only: for who looks for what stands at the head of an append.
+    pub fn first_records(&self) -> impl Iterator<Item = Result<RecordView<'_>, Corrupt>> {
+        self.records_of_batches(1)
+    }
+
+    fn records_of_batches(&self, most: usize) -> impl Iterator<Item = Result<RecordView<'_>, Corrupt>> {
         let mut broken = false;
         self.batches
             .iter()
             .flat_map(move |piece| {
                 let records = piece.inflated.as_deref().unwrap_or(&self.bytes[piece.records.clone()]);
-                Records::new(&piece.header, records).map(move |record| record.map_err(|damage| (piece, damage)))
+                let records = Records::new(&piece.header, records).take(most);
+                records.map(move |record| record.map_err(|damage| (piece, damage)))
             })
             .filter(|record| record.as_ref().map_or(true, |record| record.offset >= self.from))
             .map_while(move |record| {

@@ -235,6 +235,7 @@ fn check_object(line: &[u8]) -> Option<String> {
 
 fn not_an_object(found: &[u8]) -> String {
     let kind = match found.first() {
+        _ if serde_json::from_slice::<IgnoredAny>(found).is_err() => "text that is no JSON",
         Some(b'[') => "an array",
         Some(b'"') => "a string",
         Some(b't' | b'f') => "true or false",
@@ -392,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_wrong_line_is_rejected_alone_with_its_place() {
-        let body = "{\"a\":1}\n{\"a\":}\n[1]\nnope\n{\"a\":2} x\n{\"a\":3}";
+        let body = "{\"a\":1}\n{\"a\":}\n[1]\nnope\n{\"a\":2} x\n{\"a\":3}\nnull";
         let (taken, rejected) = cut(body, Shape::Ndjson);
         assert_eq!(taken, owned(&[(0, "{\"a\":1}"), (5, "{\"a\":3}")]));
         assert_eq!(
@@ -400,8 +401,9 @@ mod tests {
             [
                 "1: column 6: expected value",
                 "2: expected a JSON object, found an array",
-                "3: expected a JSON object, found null",
+                "3: expected a JSON object, found text that is no JSON",
                 "4: column 9: trailing characters",
+                "6: expected a JSON object, found null",
             ]
         );
         let (taken, rejected) = cut("[{\"a\":1}, 7, \"x\", {\"a\":2}]", Shape::Json);
