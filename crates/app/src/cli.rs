@@ -501,7 +501,7 @@ mod tests {
         for (list, expected) in [
             ("", "no field"),
             ("0", "no field"),
-            ("timestmp", "did you mean timestamp?"),
+            ("time-stamp", "did you mean timestamp?"),
             ("cs-method,c-ip", "cs-method (number 7) stands before c-ip (number 2)"),
             ("1,timestamp", "stands before timestamp"),
         ] {
