@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// What to do when nobody answers.
-    pub(crate) fn unreachable(&self) -> String {
+    fn unreachable(&self) -> String {
         format!(
             "no riverrun answers at {}: start one with riverrun demo or riverrun serve, or name it with --server",
             self.url

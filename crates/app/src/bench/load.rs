@@ -126,7 +126,7 @@ async fn connection(run: Arc<Run>) -> anyhow::Result<()> {
 async fn send(run: &Run, mut body: Bytes) -> anyhow::Result<()> {
     loop {
         let request = run.client.post(run.url.clone()).header(header::CONTENT_TYPE, "application/x-ndjson");
-        let response = request.body(body.clone()).send().await.with_context(|| run.client.unreachable())?;
+        let response = request.body(body.clone()).send().await.map_err(|error| run.client.failed(error))?;
         let for_now = matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         if !(for_now || response.status().is_success()) {
             return Err(refusal(response).await);
